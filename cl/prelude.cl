@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+// In front of every kernel file: types, vector loads and row reductions.
+//
+// The device's profile arrives as definitions:
+//   VW     floats per vector load: 1, 2, 4, 8 or 16
+//   LANES  work-items that share one row. With 1 (CPU) a work-item owns a row and the reductions
+//          below are nothing; with more (GPU) a work-group of LANES work-items owns a row.
+//
+// A kernel over rows runs one work-group per row, local size LANES, and walks a row as
+//   for (int c = LANE * VW; c + VW <= n; c += LANES * VW) { ... vector ... }
+//   for (int c = n / VW * VW + LANE; c < n; c += LANES) { ... scalar tail ... }
+
+#ifndef VW
+#define VW 4
+#endif
+#ifndef LANES
+#define LANES 1
+#endif
+
+#define CAT_(a, b) a##b
+#define CAT(a, b) CAT_(a, b)
+
+// A tensor argument: base pointer and offset in elements. USE(x) makes the name point at the view.
+#define TENSOR(type, name) __global type *name, const ulong name##_at
+#define USE(name) name += name##_at
+
+#if VW == 1
+typedef float floatv;
+typedef int intv;
+#define LOADV(p) (*(p))
+#define STOREV(v, p) (*(p) = (v))
+#define SUMV(v) (v)
+#define MAXV(v) (v)
+#else
+typedef CAT(float, VW) floatv;
+typedef CAT(int, VW) intv;
+#define LOADV(p) CAT(vload, VW)(0, p)
+#define STOREV(v, p) CAT(vstore, VW)(v, 0, p)
+#endif
+
+#if VW == 2
+#define SUMV(v) ((v).x + (v).y)
+#define MAXV(v) fmax((v).x, (v).y)
+#elif VW > 2
+inline float sum4(float4 v) { return (v.x + v.y) + (v.z + v.w); }
+inline float max4(float4 v) { return fmax(fmax(v.x, v.y), fmax(v.z, v.w)); }
+#if VW == 4
+#define SUMV(v) sum4(v)
+#define MAXV(v) max4(v)
+#elif VW == 8
+#define SUMV(v) sum4((v).lo + (v).hi)
+#define MAXV(v) max4(fmax((v).lo, (v).hi))
+#else
+#define SUMV(v) sum4(((v).lo.lo + (v).lo.hi) + ((v).hi.lo + (v).hi.hi))
+#define MAXV(v) max4(fmax(fmax((v).lo.lo, (v).lo.hi), fmax((v).hi.lo, (v).hi.hi)))
+#endif
+#endif
+
+#define LOWEST (-3.0e38f) // a finite minus infinity: some compilers assume finite maths
+
+#if LANES == 1
+#define LANE 0
+#define ROW_SCRATCH
+#define row_sum(x) (x)
+#define row_max(x) (x)
+#else
+#define LANE ((int)get_local_id(0))
+// Declares the local memory that the reductions use; once, at the top of a kernel's body.
+#define ROW_SCRATCH __local float row_scratch[LANES];
+#define row_sum(x) row_sum_(x, row_scratch)
+#define row_max(x) row_max_(x, row_scratch)
+
+// Fixed-order tree reductions over the LANES work-items; every lane gets the result. All lanes of
+// the work-group must call them.
+inline float row_sum_(float x, __local float *scratch) {
+    int lane = LANE;
+    scratch[lane] = x;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int half_ = LANES / 2; half_ > 0; half_ /= 2) {
+        if (lane < half_) scratch[lane] += scratch[lane + half_];
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    float result = scratch[0];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return result;
+}
+
+inline float row_max_(float x, __local float *scratch) {
+    int lane = LANE;
+    scratch[lane] = x;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int half_ = LANES / 2; half_ > 0; half_ /= 2) {
+        if (lane < half_) scratch[lane] = fmax(scratch[lane], scratch[lane + half_]);
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    float result = scratch[0];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return result;
+}
+#endif

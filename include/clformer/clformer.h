@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+// Everything at once. See README.md for an example of ten lines.
+#ifndef CLFORMER_CLFORMER_H
+#define CLFORMER_CLFORMER_H
+
+#include <clformer/device.h>
+#include <clformer/log.h>
+#include <clformer/status.h>
+#include <clformer/translate.h>
+
+#endif

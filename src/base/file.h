@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+// Files: mapped, read whole, written atomically. Messages name the file.
+#ifndef CLF_BASE_FILE_H
+#define CLF_BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <clformer/status.h>
+
+// A read-only mapping of a whole file.
+typedef struct clf_file_map {
+    const unsigned char *data; // NULL if the file is empty
+    size_t size;
+    char *path;
+} clf_file_map;
+
+clf_status clf_file_map_open(const char *path, clf_file_map *map);
+void clf_file_map_close(clf_file_map *map); // a zeroed map is allowed
+// Tells the system that [data, data + size), a part of a map, will not be read again soon, so that
+// its pages leave the resident set.
+void clf_file_map_forget(const void *data, size_t size);
+
+bool clf_file_exists(const char *path);
+bool clf_file_is_directory(const char *path);
+
+// Reads a file of at most `limit` bytes; `*text` gets a NUL after `*size` bytes, freed by free().
+clf_status clf_file_read(const char *path, size_t limit, char **text, size_t *size);
+
+// Writes to a temporary file beside `path` and renames it: readers see the old or the new content.
+clf_status clf_file_write(const char *path, const void *data, size_t size);
+
+// Creates a directory and its parents, the last one with mode 0700.
+clf_status clf_file_make_directory(const char *path);
+
+// "directory/name", freed by free(); NULL if memory is short.
+char *clf_path_join(const char *directory, const char *name);
+
+#endif

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+// Kernels: built on demand, cached, launched with checked arguments.
+#ifndef CLF_DEVICE_LAUNCH_H
+#define CLF_DEVICE_LAUNCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "device/memory.h"
+
+// Which kernel: a function of cl/FILE.cl, built with definitions. The device adds cl/prelude.cl in
+// front, and its profile as -DVW=... -DLANES=... unless `defines` sets them itself.
+typedef struct clf_define {
+    const char *name;
+    int value;
+} clf_define;
+
+#define CLF_MAX_DEFINES 10
+
+typedef struct clf_kernel_spec {
+    const char *file;   // "norm" for cl/norm.cl
+    const char *kernel; // function name
+    clf_define defines[CLF_MAX_DEFINES]; // up to the first without a name
+} clf_kernel_spec;
+
+// One argument. A tensor becomes two kernel arguments: `__global T *x, ulong x_at` (prelude.cl's
+// TENSOR), so a view needs no sub-buffer. A tensor without a chunk passes NULL and 0.
+typedef struct clf_arg {
+    enum { CLF_ARG_TENSOR, CLF_ARG_INT, CLF_ARG_FLOAT, CLF_ARG_LOCAL, CLF_ARG_LONG } kind;
+    union {
+        clf_tensor tensor;
+        int32_t i;
+        float f;
+        size_t local_bytes;
+        int64_t l;
+    };
+} clf_arg;
+
+static inline clf_arg clf_arg_tensor(clf_tensor t) {
+    return (clf_arg){.kind = CLF_ARG_TENSOR, .tensor = t};
+}
+static inline clf_arg clf_arg_int(int32_t i) {
+    return (clf_arg){.kind = CLF_ARG_INT, .i = i};
+}
+static inline clf_arg clf_arg_float(float f) {
+    return (clf_arg){.kind = CLF_ARG_FLOAT, .f = f};
+}
+static inline clf_arg clf_arg_long(int64_t l) {
+    return (clf_arg){.kind = CLF_ARG_LONG, .l = l};
+}
+static inline clf_arg clf_arg_local(size_t bytes) {
+    return (clf_arg){.kind = CLF_ARG_LOCAL, .local_bytes = bytes};
+}
+
+// Work-items: `groups` work-groups of `local` work-items in each dimension (zero counts as one).
+typedef struct clf_range {
+    size_t groups[3];
+    size_t local[3];
+} clf_range;
+
+// What a launch costs, for --profile; zero if it is not worth counting.
+typedef struct clf_cost {
+    double bytes, flops;
+} clf_cost;
+
+// Queues a kernel. Nothing happens if the run has failed already or a dimension has no groups.
+void clf_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_cost cost,
+                const clf_arg *arguments, int count);
+
+// Builds the kernel without running it; false if it does not build here, which is then not a
+// failure of the run (the message is logged). For trial compilation of optional variants.
+bool clf_kernel_try(clf_run *run, const clf_kernel_spec *spec);
+
+// The largest work-group this kernel may run with here (CL_KERNEL_WORK_GROUP_SIZE), 0 on failure.
+int clf_kernel_max_group(clf_run *run, const clf_kernel_spec *spec);
+
+// CLBlast: y (M, N) = x (M, K) . w (K, N), all row-major with their strides.
+void clf_clblast_gemm(clf_run *run, clf_tensor y, clf_tensor x, clf_tensor w);
+// Sets CLBlast's tuning parameters for one of its kernels ("Xgemm", "XgemmDirect", ...) on this
+// device; `names` and `values` have `count` entries.
+clf_status clf_clblast_override(clf_device *device, const char *kernel, const char *const *names,
+                                const size_t *values, int count);
+
+#endif

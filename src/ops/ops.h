@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+// The operations of a Transformer on device tensors. They check shapes, pick the variant for this
+// device and launch; failures stick in the run. Letters: B batch, S source length, T target
+// length, C model width, H heads, D head width, F feed-forward width, V vocabulary, R rows.
+//
+// Sequences are packed without padding: the tokens of a batch stand one after another, (R, C) with
+// R the sum of the lengths, and int32 tensors `starts` and `lengths` (1, B) say where each begins.
+#ifndef CLF_OPS_OPS_H
+#define CLF_OPS_OPS_H
+
+#include <stdbool.h>
+
+#include "device/memory.h"
+
+typedef enum clf_activation {
+    CLF_ACT_NONE,
+    CLF_ACT_RELU,
+    CLF_ACT_GELU,         // exact: x * Phi(x), by erf
+    CLF_ACT_GELU_TANH,    // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+    CLF_ACT_GELU_SIGMOID, // x * sigmoid(1.702 x)
+    CLF_ACT_SILU          // x * sigmoid(x), also called swish
+} clf_activation;
+
+// ---- linear layers (ops/linear.c, ops/weight.c, cl/linear.cl) -----------------------------------
+
+// The right-hand side of a matrix product, w (K, N): element (k, n) stands at
+// panel_stride * (n / 16) + row_stride * k + n % 16. Packed panels (panel_stride 16 K, row_stride
+// 16) keep a CPU's caches and TLB happy; plain rows (panel_stride 16, row_stride N rounded up to
+// 16) are what CLBlast reads. Columns past N are zero.
+typedef struct clf_weight {
+    clf_tensor data; // a vector of k * (n rounded up to 16) elements
+    int k, n;
+    uint64_t panel_stride, row_stride;
+} clf_weight;
+
+typedef enum clf_gemm {
+    CLF_GEMM_PANEL,  // our kernel, either layout
+    CLF_GEMM_CLBLAST // plain layout only
+} clf_gemm;
+
+// A part of a weight as files store it: (rows, cols) = (outputs, inputs), row-major on the host.
+// value = element * scale, or element / scale if `divide`; `scales` has `scale_count` entries: 0
+// (no scaling), 1, or one per row.
+typedef struct clf_piece {
+    const void *data;
+    clf_dtype dtype;
+    int rows, cols;
+    const float *scales;
+    int scale_count;
+    bool divide;
+} clf_piece;
+
+// Takes device memory for a weight (K, N) in the layout this device prefers for it.
+clf_weight clf_weight_take(clf_run *run, clf_arena *arena, int k, int n);
+// Writes rows of a file's matrix (outputs, inputs) into columns [first, first + rows) of w. Uploads
+// in slices through `staging`, which is rewound.
+void clf_weight_write(clf_run *run, clf_weight w, int first, const clf_piece *piece,
+                      clf_arena *staging);
+// A float vector or row-major table (rows, cols) from a file's piece.
+void clf_tensor_write_piece(clf_run *run, clf_tensor t, const clf_piece *piece);
+
+// y (R, N) = act(x (R, K) . w (K, N) + bias (1, N)) + residual (R, N).
+// bias and residual may be absent (chunk NULL). residual may be y itself.
+typedef struct clf_linear {
+    clf_tensor bias, residual;
+    clf_activation activation;
+} clf_linear;
+void clf_op_linear(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear epilogue);
+
+// The variant that would run for this number of rows, for probes and tests.
+clf_gemm clf_linear_variant(clf_device *device, int rows, int k, int n);
+
+// y (R, F) = act(x[:, 0:F]) * x[:, F:2F], the gate of gated feed-forward layers.
+void clf_op_gate(clf_run *run, clf_tensor y, clf_tensor x, clf_activation activation);
+
+// ---- embedding (ops/embed.c, cl/embed.cl) -------------------------------------------------------
+
+// y[r] = scale * E[ids[r]] + positions[where[r]]. `table` is (C, V) as an output projection's
+// weight, so tied embeddings are stored once: row id of E is column id of the weight. An id < 0
+// is a zero vector. positions (P, C) may be absent; ids and where are int32 (1, R); positions past
+// the table use its last row.
+void clf_op_embed(clf_run *run, clf_tensor y, clf_weight table, clf_tensor ids,
+                  clf_tensor positions, clf_tensor where, float scale);
+
+// The sinusoidal table of "Attention Is All You Need", 3.5, in halves (sines, then cosines):
+// P[t][j] = sin((t + offset) * 10000^(-j / denominator)), the usual denominators being C/2 (Hugging
+// Face Marian) and C/2 - 1 (fairseq, tensor2tensor, OpenNMT). Written to a float table (P, C).
+void clf_sinusoid_write(clf_run *run, clf_tensor table, int offset, double denominator);
+
+// ---- normalisation (ops/norm.c, cl/norm.cl) -----------------------------------------------------
+
+typedef enum clf_norm_kind { CLF_NORM_LAYER, CLF_NORM_RMS } clf_norm_kind;
+
+// y = norm(x + residual) * scale + bias, each row over C columns, biased variance (Ba, Kiros,
+// Hinton 2016; Zhang, Sennrich 2019 for RMS). residual and bias may be absent; `sum`, if present,
+// receives x + residual (it may be x or residual).
+typedef struct clf_norm {
+    clf_norm_kind kind;
+    float epsilon;
+    clf_tensor scale, bias; // (1, C)
+    clf_tensor residual, sum;
+} clf_norm;
+void clf_op_norm(clf_run *run, clf_tensor y, clf_tensor x, clf_norm norm);
+
+// ---- attention (ops/attention.c, cl/attention.cl) -----------------------------------------------
+
+// Scaled dot-product attention ("Attention Is All You Need", 3.2) of H heads of width D = C / H.
+// q, k, v are views of packed sequences, heads side by side in the columns; y (R, C).
+// Sequence b's queries are rows q_starts[b] ... + q_lengths[b], its keys kv_starts[b] ... . With
+// `causal`, query t sees keys 0 ... t of its sequence. No (T x S) matrix in global memory.
+typedef struct clf_attention {
+    clf_tensor q, k, v;
+    clf_tensor q_starts, q_lengths, kv_starts, kv_lengths; // int32 (1, B)
+    int max_q_length;                                      // the largest of q_lengths
+    int heads;
+    float scale;
+    bool causal;
+} clf_attention;
+void clf_op_attention(clf_run *run, clf_tensor y, clf_attention a);
+
+// One decoding step over a key/value cache. Row r of q (R, C) is the newest position of a
+// hypothesis. The cache is position-major: position t of slot s is row t * slots + s of k and v.
+// Keys of row r: positions 0 ... steps - 1, position t taken from slot origin[r][t]; so beams are
+// reordered by rewriting `origin` (R, >= steps), int32, and the cache never moves.
+typedef struct clf_attention_step {
+    clf_tensor q, k, v; // k and v: (positions * slots, C) views
+    clf_tensor origin;
+    int slots, steps, heads;
+    float scale;
+} clf_attention_step;
+void clf_op_attention_step(clf_run *run, clf_tensor y, clf_attention_step a);
+
+// One decoding step of cross-attention: row r attends to all keys of source sentence sentence[r],
+// rows starts[sentence] ... + lengths[sentence] of k and v.
+typedef struct clf_attention_cross {
+    clf_tensor q, k, v;
+    clf_tensor sentence;        // int32 (1, R)
+    clf_tensor starts, lengths; // int32 (1, B)
+    int heads;
+    float scale;
+} clf_attention_cross;
+void clf_op_attention_cross(clf_run *run, clf_tensor y, clf_attention_cross a);
+
+// Beams reordered by index: to[r][t] = from[parent[r]][t] for t < steps, and to[r][steps] = r (the
+// slot that row r writes at this step). int32; `to` and `from` are different tensors with the same
+// stride.
+void clf_op_reorder(clf_run *run, clf_tensor to, clf_tensor from, clf_tensor parent, int steps);
+
+// ---- rows of logits (ops/softmax.c, ops/topk.c, cl/softmax.cl, cl/topk.cl) ----------------------
+
+void clf_op_softmax(clf_run *run, clf_tensor y, clf_tensor x);     // may be in place
+void clf_op_log_softmax(clf_run *run, clf_tensor y, clf_tensor x); // may be in place
+
+// The best k of each row of logits (R, V), in descending order, lowest id first among equals.
+// values (R, k) are log-probabilities: logit - log sum exp. The ids of `banned` (int32, 1 x n, may
+// be absent) are never chosen; with `renormalize` they are left out of the sum as well.
+// ids (R, k) is int32. k is at most CLF_TOPK_MAX. Fewer than k choices: value -infinity, id -1.
+// A row with a NaN: value NaN, id -1.
+#define CLF_TOPK_MAX 64
+typedef struct clf_topk {
+    clf_tensor banned;
+    bool renormalize;
+    int k;
+} clf_topk;
+void clf_op_topk(clf_run *run, clf_tensor values, clf_tensor ids, clf_tensor logits, clf_topk t);
+
+// y[r] (R, 1) = log_softmax(logits[r])[ids[r]], ids int32 (1, R).
+void clf_op_pick(clf_run *run, clf_tensor y, clf_tensor logits, clf_tensor ids);
+
+#endif

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT
+#include <clformer/clformer.h>
+
+int main(void) {
+    return 0;
+}
