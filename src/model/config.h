@@ -16,13 +16,15 @@ typedef enum clf_positions {
 
 // One side's stack of layers.
 typedef struct clf_stack_config {
-    int layers, heads, ffn; // ffn: the inner width, of one branch if the layer is gated
+    int layers, heads;
+    int head_width;        // D; heads * D need not be C
+    float attention_scale; // multiplies q . k, usually 1 / sqrt(D)
+    int ffn;               // the inner width, of one branch if the layer is gated
 } clf_stack_config;
 
 typedef struct clf_config {
     char family[32]; // "marian", "ctranslate2": for messages
     int width;       // C
-    int head_width;  // D; heads * D need not be C
     clf_stack_config encoder, decoder;
     int source_vocabulary, target_vocabulary;
     bool share_embeddings; // one matrix for source and target
@@ -36,9 +38,8 @@ typedef struct clf_config {
     clf_norm_kind norm;
     float norm_epsilon;
     clf_activation activation;
-    bool gated; // feed-forward: out(act(gate x) * (in x))
+    bool gated;            // feed-forward: out(act(gate x) * (in x))
     float embedding_scale; // multiplies token embeddings, e.g. sqrt(C)
-    float attention_scale; // multiplies q . k, usually 1 / sqrt(D)
     clf_positions positions;
     int position_offset;         // index of the first token
     double position_denominator; // see clf_sinusoid_write
