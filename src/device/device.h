@@ -54,6 +54,13 @@ void clf_device_unlock(clf_device *device);
 void clf_device_key(const clf_device *device, char *text);
 // The directory of compiled kernels and tuning files, or NULL if there is none.
 const char *clf_device_cache_directory(const clf_device *device);
+// What the room above remembers about a device (tuning, checked variants). The slot is empty when the
+// device opens; when it closes, `destroy`, if set, is called with `data` before anything is released.
+typedef struct clf_device_slot {
+    void *data;
+    void (*destroy)(void *data);
+} clf_device_slot;
+clf_device_slot *clf_device_get_slot(clf_device *device);
 // The `gemm` option as it was given, "auto" if it was not.
 const char *clf_device_gemm_option(const clf_device *device);
 

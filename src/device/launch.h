@@ -74,8 +74,8 @@ bool clf_kernel_try(clf_run *run, const clf_kernel_spec *spec);
 // The largest work-group this kernel may run with here (CL_KERNEL_WORK_GROUP_SIZE), 0 on failure.
 int clf_kernel_max_group(clf_run *run, const clf_kernel_spec *spec);
 
-// CLBlast: y (M, N) = x (M, K) . w (K, N), all row-major with their strides.
-void clf_clblast_gemm(clf_run *run, clf_tensor y, clf_tensor x, clf_tensor w);
+// CLBlast: y (M, N) = x (M, K) . w (K, N) + beta * y, all row-major with their strides.
+void clf_clblast_gemm(clf_run *run, clf_tensor y, clf_tensor x, clf_tensor w, float beta);
 // Sets CLBlast's tuning parameters for one of its kernels ("Xgemm", "XgemmDirect", ...) on this
 // device; `names` and `values` have `count` entries.
 clf_status clf_clblast_override(clf_device *device, const char *kernel, const char *const *names,

@@ -28,7 +28,7 @@ typedef enum clf_activation {
 // 16) keep a CPU's caches and TLB happy; plain rows (panel_stride 16, row_stride N rounded up to
 // 16) are what CLBlast reads. Columns past N are zero.
 typedef struct clf_weight {
-    clf_tensor data; // a vector of k * (n rounded up to 16) elements
+    clf_tensor data; // k * (n rounded up to 16) elements
     int k, n;
     uint64_t panel_stride, row_stride;
 } clf_weight;
@@ -56,8 +56,9 @@ clf_weight clf_weight_take(clf_run *run, clf_arena *arena, int k, int n);
 // in slices through `staging`, which is rewound.
 void clf_weight_write(clf_run *run, clf_weight w, int first, const clf_piece *piece,
                       clf_arena *staging);
-// A float vector or row-major table (rows, cols) from a file's piece.
-void clf_tensor_write_piece(clf_run *run, clf_tensor t, const clf_piece *piece);
+// A float vector or row-major table (rows, cols) from a file's piece, through `staging` likewise.
+void clf_tensor_write_piece(clf_run *run, clf_tensor t, const clf_piece *piece,
+                            clf_arena *staging);
 
 // y (R, N) = act(x (R, K) . w (K, N) + bias (1, N)) + residual (R, N).
 // bias and residual may be absent (chunk NULL). residual may be y itself.
