@@ -165,7 +165,8 @@ typedef struct clf_topk {
 } clf_topk;
 void clf_op_topk(clf_run *run, clf_tensor values, clf_tensor ids, clf_tensor logits, clf_topk t);
 
-// y[r] (R, 1) = log_softmax(logits[r])[ids[r]], ids int32 (1, R).
-void clf_op_pick(clf_run *run, clf_tensor y, clf_tensor logits, clf_tensor ids);
+// y[r] (R, 1) = log_softmax(logits[r])[ids[r]], ids int32 (1, R). The ids of `banned` (int32, 1 x n,
+// may be absent) are left out of the sum.
+void clf_op_pick(clf_run *run, clf_tensor y, clf_tensor logits, clf_tensor ids, clf_tensor banned);
 
 #endif
