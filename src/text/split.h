@@ -27,4 +27,8 @@ clf_status clf_split_bytes(const char *text, size_t size, size_t limit, clf_span
 // replaced: invalid by U+FFFD, controls by a blank.
 clf_status clf_utf8_clean(const char *text, size_t size, clf_string *clean);
 
+// Appends a translated sentence after those already in `text`: with a blank between, but without
+// one next to scripts that are written without blanks (Chinese, Japanese).
+clf_status clf_text_append_sentence(clf_string *text, const char *sentence, size_t size);
+
 #endif

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+// Creating a model: every entry of the parameter table gets its memory and its values.
+#include "model/model.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "base/fail.h"
+#include "model/parts.h"
+
+// Where the parameters of a layer live in clf_layer.
+#define LAYER_LINEAR(kind, member)                                                                 \
+    [kind] = offsetof(clf_layer, member.weight), [kind##_BIAS] = offsetof(clf_layer, member.bias)
+#define LAYER_NORM(kind, member)                                                                   \
+    [kind] = offsetof(clf_layer, member.scale), [kind##_BIAS] = offsetof(clf_layer, member.bias)
+
+static const size_t layer_offsets[CLF_PARAM_KINDS] = {
+    LAYER_LINEAR(CLF_PARAM_SELF_QKV, self_qkv),   LAYER_LINEAR(CLF_PARAM_SELF_OUT, self_out),
+    LAYER_LINEAR(CLF_PARAM_CROSS_Q, cross_q),     LAYER_LINEAR(CLF_PARAM_CROSS_KV, cross_kv),
+    LAYER_LINEAR(CLF_PARAM_CROSS_OUT, cross_out), LAYER_LINEAR(CLF_PARAM_FFN_IN, ffn_in),
+    LAYER_LINEAR(CLF_PARAM_FFN_OUT, ffn_out),     LAYER_NORM(CLF_PARAM_SELF_NORM, self_norm),
+    LAYER_NORM(CLF_PARAM_CROSS_NORM, cross_norm), LAYER_NORM(CLF_PARAM_FFN_NORM, ffn_norm),
+};
+
+// The place of a parameter in the model: a clf_weight if it is a matrix, else a clf_tensor.
+static void *find_place(clf_model *model, const clf_param *param) {
+    clf_stack *stack = &model->stacks[param->side];
+    switch (param->kind) {
+    case CLF_PARAM_EMBEDDING: return &stack->embedding;
+    case CLF_PARAM_POSITIONS: return &stack->positions;
+    case CLF_PARAM_EMBEDDING_NORM: return &stack->embedding_norm.scale;
+    case CLF_PARAM_EMBEDDING_NORM_BIAS: return &stack->embedding_norm.bias;
+    case CLF_PARAM_FINAL_NORM: return &stack->final_norm.scale;
+    case CLF_PARAM_FINAL_NORM_BIAS: return &stack->final_norm.bias;
+    case CLF_PARAM_OUTPUT: return &model->output.weight;
+    case CLF_PARAM_OUTPUT_BIAS: return &model->output.bias;
+    default: return (char *)&stack->layers[param->layer] + layer_offsets[param->kind];
+    }
+}
+
+static void load_matrix(clf_run *run, clf_model *model, const clf_param *param,
+                        const clf_piece *pieces, int count, clf_arena *staging) {
+    clf_weight *weight = find_place(model, param);
+    *weight = clf_weight_take(run, model->arena, param->cols, param->rows);
+    for (int i = 0, row = 0; i < count; row += pieces[i++].rows) {
+        clf_weight_write(run, *weight, row, &pieces[i], staging);
+    }
+}
+
+static void load_table(clf_run *run, clf_model *model, const clf_param *param,
+                       const clf_piece *pieces, int count, clf_arena *staging) {
+    clf_tensor *tensor = find_place(model, param);
+    *tensor = clf_arena_take(run, model->arena, param->rows, param->cols, CLF_F32);
+    clf_fill_zero(run, *tensor);
+    // A vector in several pieces is cut by columns, as its matrix is by rows.
+    for (int i = 0, at = 0; i < count; i++) {
+        bool vector = param->rows == 1;
+        int length = vector ? pieces[i].rows * pieces[i].cols : pieces[i].rows;
+        clf_piece piece = pieces[i];
+        if (vector) {
+            piece.rows = 1;
+            piece.cols = length;
+        }
+        clf_tensor part =
+            vector ? clf_tensor_cols(*tensor, at, length) : clf_tensor_rows(*tensor, at, length);
+        clf_tensor_write_piece(run, part, &piece, staging);
+        at += length;
+    }
+}
+
+static void load_param(clf_run *run, clf_model *model, const clf_param *param,
+                       clf_param_source source, clf_arena *staging) {
+    clf_piece pieces[CLF_MAX_PIECES];
+    int count = 0;
+    clf_run_fail(run, source.find(source.self, param, pieces, &count));
+    if (run->status != CLF_OK) return;
+    if (param->matrix) {
+        load_matrix(run, model, param, pieces, count, staging);
+    } else {
+        load_table(run, model, param, pieces, count, staging);
+    }
+    for (int i = 0; i < count; i++) source.release(source.self, &pieces[i]);
+    model->parameters += (int64_t)param->rows * param->cols;
+}
+
+// What is not in the table but follows from it: shared matrices and computed positions.
+static void derive_parts(clf_run *run, clf_model *model, int positions) {
+    const clf_config *config = &model->config;
+    clf_stack *encoder = &model->stacks[CLF_ENCODER], *decoder = &model->stacks[CLF_DECODER];
+    if (config->share_embeddings) decoder->embedding = encoder->embedding;
+    if (config->tie_output) model->output.weight = decoder->embedding;
+    if (config->positions != CLF_POSITIONS_SINUSOIDAL) return;
+    if (positions <= 0) positions = config->max_positions;
+    encoder->positions = clf_arena_take(run, model->arena, positions, config->width, CLF_F32);
+    decoder->positions = encoder->positions;
+    clf_sinusoid_write(run, encoder->positions, config->position_offset,
+                       config->position_denominator);
+}
+
+static clf_status load_params(clf_model *model, clf_param_source source, int positions) {
+    clf_run run = clf_run_begin(model->device);
+    clf_param *params = NULL;
+    clf_arena *staging = NULL;
+    int count = 0;
+    clf_run_fail(&run, clf_params_list(&model->config, &params, &count));
+    clf_run_fail(&run, clf_arena_create(model->device, "the staging of parameters",
+                                        "a device with more memory", &staging));
+    for (int i = 0; i < count && run.status == CLF_OK; i++) {
+        load_param(&run, model, &params[i], source, staging);
+    }
+    if (run.status == CLF_OK) derive_parts(&run, model, positions);
+    clf_run_finish(&run);
+    clf_arena_destroy(staging);
+    free(params);
+    return run.status;
+}
+
+clf_status clf_model_create(clf_device *device, const clf_config *config, clf_param_source source,
+                            int positions, clf_model **model) {
+    clf_status status = CLF_ERROR_MEMORY;
+    clf_model *made = calloc(1, sizeof *made);
+    if (!made) return clf_fail_memory();
+    made->device = device;
+    made->config = *config;
+    made->stacks[CLF_ENCODER].layers = calloc((size_t)config->encoder.layers, sizeof(clf_layer));
+    made->stacks[CLF_DECODER].layers = calloc((size_t)config->decoder.layers, sizeof(clf_layer));
+    if (!made->stacks[CLF_ENCODER].layers || !made->stacks[CLF_DECODER].layers) {
+        clf_fail_memory();
+        goto fail;
+    }
+    status = clf_arena_create(device, "the model's parameters", "a smaller model", &made->arena);
+    if (status == CLF_OK) status = load_params(made, source, positions);
+    if (status != CLF_OK) goto fail;
+    *model = made;
+    return CLF_OK;
+fail:
+    clf_model_destroy(made);
+    return status;
+}
+
+void clf_model_destroy(clf_model *model) {
+    if (!model) return;
+    clf_arena_destroy(model->arena);
+    free(model->stacks[CLF_ENCODER].layers);
+    free(model->stacks[CLF_DECODER].layers);
+    free(model);
+}
+
+const clf_config *clf_model_config(const clf_model *model) {
+    return &model->config;
+}
+
+uint64_t clf_model_device_bytes(const clf_model *model) {
+    return clf_arena_bytes(model->arena);
+}
+
+int64_t clf_model_parameters(const clf_model *model) {
+    return model->parameters;
+}
+
+int clf_model_position(const clf_model *model, int t) {
+    // A sinusoidal table begins at the offset; a learned one is stored from index 0.
+    return model->config.positions == CLF_POSITIONS_LEARNED ? t + model->config.position_offset : t;
+}

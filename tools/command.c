@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+#include "command.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- messages -----------------------------------------------------------------------------------
+
+void complain(const char *format, ...) {
+    va_list arguments;
+    fputs("clformer: ", stderr);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+}
+
+int complain_status(clf_status status) {
+    if (status == CLF_ERROR_CANCELLED && interrupted()) return EXIT_INTERRUPTED;
+    const char *message = clf_last_error();
+    complain("%s", *message ? message : clf_status_text(status));
+    return status == CLF_ERROR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
+}
+
+static void log_line(void *user, clf_log_level level, const char *message) {
+    (void)user;
+    fprintf(stderr, "clformer: %s%s\n", level == CLF_LOG_WARNING ? "warning: " : "", message);
+}
+
+// ---- options ------------------------------------------------------------------------------------
+
+static void print_help(const command *command) {
+    printf("usage: clformer %s %s\n\n%s\n\n", command->name, command->usage, command->summary);
+    if (command->details) printf("%s\n\n", command->details);
+    puts("options:");
+    for (const option_row *row = command->options; row->name; row++) {
+        char left[64], letter[8] = "    ";
+        if (row->letter) snprintf(letter, sizeof letter, "-%c, ", row->letter);
+        snprintf(left, sizeof left, "%s--%s%s%s", letter, row->name, row->argument ? " " : "",
+                 row->argument ? row->argument : "");
+        printf("  %-28s %s\n", left, row->help);
+    }
+}
+
+static bool store_int(const char *text, int *value) {
+    char *end;
+    errno = 0;
+    long number = strtol(text, &end, 10);
+    if (end == text || *end || errno || number < INT_MIN || number > INT_MAX) return false;
+    *value = (int)number;
+    return true;
+}
+
+static bool store_float(const char *text, float *value) {
+    char *end;
+    float number = strtof(text, &end);
+    if (end == text || *end || !isfinite(number)) return false;
+    *value = number;
+    return true;
+}
+
+static bool store(const option_row *row, void *values, const char *text) {
+    void *place = (char *)values + row->offset;
+    switch (row->kind) {
+    case OPTION_FLAG: *(bool *)place = true; return true;
+    case OPTION_STRING: *(const char **)place = text; return true;
+    case OPTION_INT: return store_int(text, place);
+    default: return store_float(text, place);
+    }
+}
+
+enum { MAX_OPTIONS = 40, FIRST_LONG = 256 };
+
+bool parse_options(const command *command, void *values, int *argc, char ***argv, int *code) {
+    struct option long_options[MAX_OPTIONS + 1] = {0};
+    char letters[2 * MAX_OPTIONS + 2] = ":", *letter = letters + 1;
+    for (int i = 0; command->options[i].name && i < MAX_OPTIONS; i++) {
+        const option_row *row = &command->options[i];
+        long_options[i] =
+            (struct option){row->name, row->kind == OPTION_FLAG ? no_argument : required_argument,
+                            NULL, FIRST_LONG + i};
+        if (row->letter) *letter++ = row->letter;
+        if (row->letter && row->kind != OPTION_FLAG) *letter++ = ':';
+    }
+    *code = EXIT_USAGE;
+    optind = 1;
+    opterr = 0;
+    for (int got; (got = getopt_long(*argc, *argv, letters, long_options, NULL)) != -1;) {
+        const option_row *row = NULL;
+        for (int i = 0; command->options[i].name; i++) {
+            if (got == FIRST_LONG + i || got == command->options[i].letter) {
+                row = &command->options[i];
+            }
+        }
+        if (got == ':') {
+            complain("%s needs a value; see clformer %s --help", (*argv)[optind - 1],
+                     command->name);
+            return false;
+        }
+        if (!row) {
+            complain("unknown option %s; see clformer %s --help", (*argv)[optind - 1],
+                     command->name);
+            return false;
+        }
+        if (!store(row, values, optarg)) {
+            complain("--%s %s: not a number", row->name, optarg);
+            return false;
+        }
+    }
+    *argc -= optind;
+    *argv += optind;
+    if (((const common_options *)values)->help) {
+        print_help(command);
+        *code = EXIT_OK;
+        return false;
+    }
+    return true;
+}
+
+// ---- the device ---------------------------------------------------------------------------------
+
+clf_status open_device(const common_options *options, clf_device **device) {
+    clf_log_set(log_line, NULL, options->verbose ? CLF_LOG_DEBUG : CLF_LOG_WARNING);
+    clf_device_options wanted = {.select = options->device,
+                                 .cache_dir = options->cache_dir,
+                                 .trace_path = options->trace,
+                                 .profile = options->profile,
+                                 .gemm = options->gemm};
+    return clf_device_open(&wanted, device);
+}
+
+static void print_profile(clf_device *device) {
+    clf_profile_entry *entries;
+    size_t count;
+    double total = 0;
+    if (clf_device_profile_report(device, &entries, &count) != CLF_OK) {
+        complain_status(CLF_ERROR_DEVICE);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) total += entries[i].seconds;
+    fprintf(stderr, "%-28s %9s %11s %6s %9s %9s\n", "kernel", "calls", "ms", "%", "GB/s",
+            "GFLOP/s");
+    for (size_t i = 0; i < count; i++) {
+        const clf_profile_entry *e = &entries[i];
+        double seconds = e->seconds > 0 ? e->seconds : 1e-9;
+        fprintf(stderr, "%-28s %9llu %11.3f %6.1f %9.2f %9.2f\n", e->name,
+                (unsigned long long)e->calls, e->seconds * 1e3,
+                total > 0 ? 100 * e->seconds / total : 0, e->bytes / seconds / 1e9,
+                e->flops / seconds / 1e9);
+    }
+    fprintf(stderr, "%-28s %9s %11.3f\n", "total", "", total * 1e3);
+    free(entries);
+}
+
+void close_device(const common_options *options, clf_device *device) {
+    if (device && options->profile) print_profile(device);
+    clf_device_close(device);
+}
+
+// ---- interruption -------------------------------------------------------------------------------
+
+static volatile sig_atomic_t interrupt_flag;
+
+static void on_interrupt(int number) {
+    interrupt_flag = 1;
+    signal(number, SIG_DFL);
+}
+
+void catch_interrupts(void) {
+    struct sigaction action = {.sa_handler = on_interrupt}; // no SA_RESTART: reads return
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN); // a closed pipe is seen as a failed write
+}
+
+bool interrupted(void) {
+    return interrupt_flag;
+}
