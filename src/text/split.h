@@ -20,8 +20,12 @@ typedef CLF_ARRAY(clf_span) clf_spans;
 clf_status clf_split_sentences(const char *text, size_t size, clf_spans *spans);
 
 // Cuts [0, size) into parts of at most `limit` bytes, preferring to cut after punctuation, then
-// between words (ICU line breaks), then between characters; never inside a character.
+// between words (ICU line breaks), then between characters; never inside a character, even where
+// one alone is longer. `text` is valid UTF-8.
 clf_status clf_split_bytes(const char *text, size_t size, size_t limit, clf_spans *spans);
+
+// The span without the white space at both ends; empty if there is nothing else.
+clf_span clf_utf8_trim(const char *text, clf_span span);
 
 // Appends `text` with every invalid UTF-8 sequence, NUL and other C0 control character (but tab)
 // replaced: invalid by U+FFFD, controls by a blank.

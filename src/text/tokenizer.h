@@ -16,14 +16,14 @@ typedef struct clf_tokenizer clf_tokenizer;
 // piece per line. Where the two SentencePiece models are NULL, text is already segmented: tokens
 // separated by blanks, joined by blanks on the way out.
 typedef struct clf_tokenizer_files {
-    const char *source_spm, *target_spm;         // NULL: text comes segmented
-    const char *source_vocabulary;               // path; NULL: the SentencePiece ids themselves
-    const char *target_vocabulary;               // NULL: the source's
-    int source_size, target_size;                // V of the model: ids from files must be below
-    const char *unk;                             // "<unk>"; its id replaces unknown pieces
-    const char *eos;                             // "</s>": appended to the source if ...
-    bool append_eos;                             // ... this is set
-    const char *bos;                             // put before the source if not NULL
+    const char *source_spm, *target_spm; // NULL: text comes segmented
+    const char *source_vocabulary;       // path; NULL: the SentencePiece ids themselves
+    const char *target_vocabulary;       // NULL: the source's
+    int source_size, target_size;        // V of the model: ids from files must be below
+    const char *unk;                     // "<unk>"; its id replaces unknown pieces
+    const char *eos;                     // "</s>": appended to the source if ...
+    bool append_eos;                     // ... this is set
+    const char *bos;                     // put before the source if not NULL
     bool language_codes; // leading ">>xxx<<" codes are single tokens (OPUS-MT multi-target models)
 } clf_tokenizer_files;
 
