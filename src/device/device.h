@@ -24,12 +24,12 @@ typedef struct clf_caps {
     bool local_is_real;   // CL_DEVICE_LOCAL_MEM_TYPE; some drivers understate it
     bool half_arithmetic; // cl_khr_fp16
     bool double_arithmetic;
-    bool subgroups;       // OpenCL C sub-groups, by version or extension
+    bool subgroups; // OpenCL C sub-groups, by version or extension
     bool subgroup_shuffle;
-    bool integer_dot;     // cl_khr_integer_dot_product
+    bool integer_dot; // cl_khr_integer_dot_product
     bool float_atomics;
     bool int64_atomics;
-    bool fma;             // CL_FP_FMA is fast or at least correct
+    bool fma; // CL_FP_FMA is fast or at least correct
     bool denormals;
     bool online_compiler; // CL_DEVICE_COMPILER_AVAILABLE
     bool out_of_order;

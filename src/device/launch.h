@@ -18,8 +18,8 @@ typedef struct clf_define {
 #define CLF_MAX_DEFINES 10
 
 typedef struct clf_kernel_spec {
-    const char *file;   // "norm" for cl/norm.cl
-    const char *kernel; // function name
+    const char *file;                    // "norm" for cl/norm.cl
+    const char *kernel;                  // function name
     clf_define defines[CLF_MAX_DEFINES]; // up to the first without a name
 } clf_kernel_spec;
 

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+// Private to src/device/, and with clblast.c the only place that sees OpenCL's headers.
+#ifndef CLF_DEVICE_OPENCL_H
+#define CLF_DEVICE_OPENCL_H
+
+#define CL_USE_DEPRECATED_OPENCL_1_2_APIS // for clCreateCommandQueue
+#include <CL/cl.h>
+#include <CL/cl_ext.h>
+#include <pthread.h>
+
+#include "base/hash.h"
+#include "device/device.h"
+#include "device/launch.h"
+#include "device/memory.h"
+
+struct clf_chunk {
+    cl_mem memory;
+    uint64_t bytes;
+};
+
+struct clf_device {
+    cl_platform_id platform;
+    cl_device_id id;
+    cl_context context;
+    cl_command_queue queue;
+    clf_device_info info;
+    clf_caps caps;
+    clf_profile profile;
+    pthread_mutex_t lock;
+    char *gemm;
+    char *cache_directory; // NULL: none
+    char key[CLF_HASH_TEXT];
+    uint64_t allocated;               // bytes in chunks
+    unsigned char *staging;           // host copies of small writes that may not have happened yet
+    size_t staged;                    // bytes of it in use
+    struct clf_kernel_table *kernels; // NULL until the first is built
+    struct clf_recorder *recorder;    // NULL unless tracing or profiling
+};
+
+// ---- platform.c ----
+// The OpenCL handles of device P:D.
+clf_status clf_platform_find(int platform_index, int device_index, cl_platform_id *platform,
+                             cl_device_id *id);
+// "CL_OUT_OF_RESOURCES"; never NULL.
+const char *clf_cl_error(cl_int code);
+// Fails with the status that fits `code`, naming the device and what was tried ("launch norm").
+clf_status clf_cl_fail(const clf_device *device, cl_int code, const char *tried);
+// Fails the run likewise unless `code` is CL_SUCCESS.
+void clf_cl_check(clf_run *run, cl_int code, const char *tried);
+
+// ---- caps.c ----
+// A number of any width and a string (cut to fit); 0 and "" where the device does not answer.
+uint64_t clf_query_number(cl_device_id id, cl_device_info what);
+void clf_query_text(cl_device_id id, cl_device_info what, char *text, size_t size);
+bool clf_query_extension(cl_device_id id, const char *extension);
+// "OpenCL 3.0 ..." or "OpenCL C 1.2" as 300 or 120; 0 if it is neither.
+int clf_version_number(const char *text);
+void clf_caps_query(cl_device_id id, clf_device_kind kind, clf_caps *caps);
+
+// ---- memory.c ----
+clf_status clf_memory_start(clf_device *device);
+// To be called when the queue is known to be empty.
+void clf_device_idle(clf_device *device);
+bool clf_tensor_is_packed(clf_tensor t);
+
+// ---- program.c ----
+clf_status clf_program_build(const clf_device *device, const clf_kernel_spec *spec,
+                             cl_program *program);
+
+// ---- launch.c ----
+void clf_kernels_destroy(struct clf_kernel_table *table);
+
+// ---- trace.c ----
+typedef enum clf_track { CLF_TRACK_KERNELS = 1, CLF_TRACK_TRANSFERS, CLF_TRACK_HOST } clf_track;
+
+// `trace_path` may be NULL. The device's queue must exist and measure times.
+clf_status clf_recorder_create(clf_device *device, const char *trace_path,
+                               struct clf_recorder **recorder);
+void clf_recorder_destroy(struct clf_recorder *recorder);
+// Takes over the event of a queued command, and of a marker queued before it if the command's own
+// event does not cover all of its work (else NULL).
+void clf_recorder_add(struct clf_recorder *recorder, clf_track track, const char *name,
+                      clf_cost cost, cl_event before, cl_event event);
+// Reads the times of all commands that were added; the queue must be empty.
+void clf_recorder_harvest(struct clf_recorder *recorder);
+
+#endif

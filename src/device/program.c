@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+// Building programs from the embedded kernel files.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "device/opencl.h"
+#include "device/source.h"
+
+static const char *kernel_source(const char *file) {
+    for (const clf_kernel_file *f = clf_kernel_files; f->name; f++) {
+        if (strcmp(f->name, file) == 0) return f->text;
+    }
+    return NULL;
+}
+
+static bool defines_name(const clf_kernel_spec *spec, const char *name) {
+    for (int i = 0; i < CLF_MAX_DEFINES && spec->defines[i].name; i++) {
+        if (strcmp(spec->defines[i].name, name) == 0) return true;
+    }
+    return false;
+}
+
+// No -cl-std: without it a device compiles the highest OpenCL C 1.x, which is what the kernels are
+// written in, and some drivers do not take it well. No relaxed maths: infinities and the order of
+// sums must keep their meaning.
+static void make_options(const clf_device *device, const clf_kernel_spec *spec, char *options,
+                         size_t size) {
+    size_t used = (size_t)snprintf(options, size, "-cl-mad-enable");
+    const clf_define profile[] = {{"VW", device->profile.vector_width},
+                                  {"LANES", device->profile.lanes}};
+    for (int i = 0; i < 2 && used < size; i++) {
+        if (defines_name(spec, profile[i].name)) continue;
+        used += (size_t)snprintf(options + used, size - used, " -D%s=%d", profile[i].name,
+                                 profile[i].value);
+    }
+    for (int i = 0; i < CLF_MAX_DEFINES && spec->defines[i].name && used < size; i++) {
+        used += (size_t)snprintf(options + used, size - used, " -D%s=%d", spec->defines[i].name,
+                                 spec->defines[i].value);
+    }
+}
+
+static char *build_log(const clf_device *device, cl_program program) {
+    size_t size = 0;
+    clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &size);
+    char *log = calloc(1, size + 1);
+    if (log) {
+        clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, size, log, NULL);
+    }
+    return log;
+}
+
+// The line that says what is wrong, for the one-line message: the first with "error" in it.
+static int error_line(const char *log, const char **line) {
+    const char *error = strstr(log, "error");
+    if (!error) error = log + strspn(log, " \n");
+    while (error > log && error[-1] != '\n') error--;
+    *line = error;
+    return (int)strcspn(error, "\n");
+}
+
+static clf_status fail_build(const clf_device *device, cl_program program, cl_int code,
+                             const char *file, const char *options) {
+    char *log = build_log(device, program);
+    const char *line = "";
+    int length = log ? error_line(log, &line) : 0;
+    clf_log(CLF_LOG_WARNING, "cl/%s.cl with %s does not build on %s: %s\n%s", file, options,
+            device->info.name, clf_cl_error(code), log ? log : "");
+    clf_status status =
+        clf_fail(CLF_ERROR_BUILD, "cl/%s.cl with %s does not build on %s (%s): %.*s", file, options,
+                 device->info.name, clf_cl_error(code), length, line);
+    free(log);
+    return status;
+}
+
+static clf_status build_source(const clf_device *device, const char *file, const char *source,
+                               const char *options, cl_program *program) {
+    char position[80]; // makes the compiler's messages speak of the file
+    snprintf(position, sizeof position, "#line 1 \"cl/%s.cl\"\n", file);
+    const char *parts[] = {kernel_source("prelude"), position, source};
+    cl_int code;
+    cl_program created = clCreateProgramWithSource(device->context, 3, parts, NULL, &code);
+    if (code != CL_SUCCESS) return clf_cl_fail(device, code, "create a program");
+    code = clBuildProgram(created, 1, &device->id, options, NULL, NULL);
+    if (code != CL_SUCCESS) {
+        clf_status status = fail_build(device, created, code, file, options);
+        clReleaseProgram(created);
+        return status;
+    }
+    *program = created;
+    return CLF_OK;
+}
+
+clf_status clf_program_build(const clf_device *device, const clf_kernel_spec *spec,
+                             cl_program *program) {
+    const char *source = kernel_source(spec->file);
+    if (!source)
+        return clf_fail(CLF_ERROR_ARGUMENT, "there is no kernel file cl/%s.cl", spec->file);
+    char options[1024];
+    make_options(device, spec, options, sizeof options);
+    int64_t begin = clf_clock();
+    CLF_TRY(build_source(device, spec->file, source, options, program));
+    clf_log(CLF_LOG_DEBUG, "built cl/%s.cl with %s in %.0f ms", spec->file, options,
+            (double)(clf_clock() - begin) * 1e-6);
+    return CLF_OK;
+}
