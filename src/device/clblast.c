@@ -18,7 +18,7 @@ static bool is_matrix(clf_tensor t, int rows, int cols) {
     return t.chunk && t.dtype == CLF_F32 && t.rows == rows && t.cols == cols;
 }
 
-void clf_clblast_gemm(clf_run *run, clf_tensor y, clf_tensor x, clf_tensor w) {
+void clf_clblast_gemm(clf_run *run, clf_tensor y, clf_tensor x, clf_tensor w, float beta) {
     clf_device *device = run->device;
     if (run->status != CLF_OK || y.rows == 0 || y.cols == 0) return;
     if (!is_matrix(x, y.rows, w.rows) || !is_matrix(w, x.cols, y.cols) ||
@@ -27,8 +27,8 @@ void clf_clblast_gemm(clf_run *run, clf_tensor y, clf_tensor x, clf_tensor w) {
                                    y.rows, y.cols, x.rows, x.cols, w.rows, w.cols));
         return;
     }
-    if (x.cols == 0) {
-        clf_fill_zero(run, y);
+    if (x.cols == 0 && (beta == 0 || beta == 1)) { // which CLBlast does not take
+        if (beta == 0) clf_fill_zero(run, y);
         return;
     }
     // CLBlast may queue several kernels and returns the event of the last, so a marker tells when
@@ -41,7 +41,7 @@ void clf_clblast_gemm(clf_run *run, clf_tensor y, clf_tensor x, clf_tensor w) {
     CLBlastStatusCode code =
         CLBlastSgemm(CLBlastLayoutRowMajor, CLBlastTransposeNo, CLBlastTransposeNo, (size_t)y.rows,
                      (size_t)y.cols, (size_t)x.cols, 1.0f, x.chunk->memory, x.offset, x.stride,
-                     w.chunk->memory, w.offset, w.stride, 0.0f, y.chunk->memory, y.offset, y.stride,
+                     w.chunk->memory, w.offset, w.stride, beta, y.chunk->memory, y.offset, y.stride,
                      &device->queue, device->recorder ? &event : NULL);
     if (code != CLBlastSuccess) {
         if (before) clReleaseEvent(before);

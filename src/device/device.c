@@ -144,6 +144,7 @@ clf_status clf_device_open(const clf_device_options *options, clf_device **devic
 
 void clf_device_close(clf_device *device) {
     if (!device) return;
+    if (device->slot.destroy) device->slot.destroy(device->slot.data);
     if (device->queue && clFinish(device->queue) == CL_SUCCESS) clf_device_idle(device);
     clf_recorder_destroy(device->recorder);
     clf_kernels_destroy(device->kernels);
@@ -184,6 +185,10 @@ void clf_device_key(const clf_device *device, char *text) {
 
 const char *clf_device_cache_directory(const clf_device *device) {
     return device->cache_directory;
+}
+
+clf_device_slot *clf_device_get_slot(clf_device *device) {
+    return &device->slot;
 }
 
 const char *clf_device_gemm_option(const clf_device *device) {

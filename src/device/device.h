@@ -54,8 +54,9 @@ void clf_device_unlock(clf_device *device);
 void clf_device_key(const clf_device *device, char *text);
 // The directory of compiled kernels and tuning files, or NULL if there is none.
 const char *clf_device_cache_directory(const clf_device *device);
-// What the room above remembers about a device (tuning, checked variants). The slot is empty when the
-// device opens; when it closes, `destroy`, if set, is called with `data` before anything is released.
+// What the room above remembers about a device (tuning, checked variants). The slot is empty when
+// the device opens; when it closes, `destroy`, if set, is called with `data` before anything is
+// released.
 typedef struct clf_device_slot {
     void *data;
     void (*destroy)(void *data);

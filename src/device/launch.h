@@ -52,7 +52,8 @@ static inline clf_arg clf_arg_local(size_t bytes) {
     return (clf_arg){.kind = CLF_ARG_LOCAL, .local_bytes = bytes};
 }
 
-// Work-items: `groups` work-groups of `local` work-items in each dimension (zero counts as one).
+// Work-items: `groups` work-groups of `local` work-items in each dimension. groups[0] == 0 means
+// that there is nothing to do; any other zero counts as one.
 typedef struct clf_range {
     size_t groups[3];
     size_t local[3];
@@ -63,7 +64,7 @@ typedef struct clf_cost {
     double bytes, flops;
 } clf_cost;
 
-// Queues a kernel. Nothing happens if the run has failed already or a dimension has no groups.
+// Queues a kernel. Nothing happens if the run has failed already or groups[0] is 0.
 void clf_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_cost cost,
                 const clf_arg *arguments, int count);
 

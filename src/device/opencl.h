@@ -27,6 +27,7 @@ struct clf_device {
     clf_caps caps;
     clf_profile profile;
     pthread_mutex_t lock;
+    clf_device_slot slot;
     char *gemm;
     char *cache_directory; // NULL: none
     char key[CLF_HASH_TEXT];
