@@ -262,6 +262,22 @@ static cl_uint make_sizes(clf_range range, size_t global[3], size_t local[3]) {
     return dimensions;
 }
 
+// The driver judges the group size, not we: some report a smaller CL_KERNEL_WORK_GROUP_SIZE than
+// they run.
+static clf_status fail_launch(const clf_device *device, const kernel *k, cl_int code,
+                              const size_t local[3]) {
+    if (code == CL_INVALID_WORK_GROUP_SIZE || code == CL_INVALID_WORK_ITEM_SIZE) {
+        return clf_fail(CLF_ERROR_DEVICE,
+                        "%s: kernel %s in work-groups of %zu x %zu x %zu: %s; it "
+                        "allows %zu in all",
+                        device->info.name, k->spec.kernel, local[0], local[1], local[2],
+                        clf_cl_error(code), k->max_group);
+    }
+    char tried[128];
+    snprintf(tried, sizeof tried, "launch kernel %s", k->spec.kernel);
+    return clf_cl_fail(device, code, tried);
+}
+
 void clf_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_cost cost,
                 const clf_arg *arguments, int count) {
     clf_device *device = run->device;
@@ -272,20 +288,11 @@ void clf_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_
     if (run->status != CLF_OK) return;
     size_t global[3], local[3];
     cl_uint dimensions = make_sizes(range, global, local);
-    if (local[0] * local[1] * local[2] > k->max_group) {
-        clf_run_fail(run,
-                     clf_fail(CLF_ERROR_ARGUMENT,
-                              "kernel %s needs work-groups of %zu, %s allows it %zu", spec->kernel,
-                              local[0] * local[1] * local[2], device->info.name, k->max_group));
-        return;
-    }
     cl_event event = NULL;
     cl_int code = clEnqueueNDRangeKernel(device->queue, k->kernel, dimensions, NULL, global, local,
                                          0, NULL, device->recorder ? &event : NULL);
     if (code != CL_SUCCESS) {
-        char tried[128];
-        snprintf(tried, sizeof tried, "launch kernel %s", spec->kernel);
-        clf_cl_check(run, code, tried);
+        clf_run_fail(run, fail_launch(device, k, code, local));
     } else if (event) {
         clf_recorder_add(device->recorder, CLF_TRACK_KERNELS, k->spec.kernel, cost, NULL, event);
     }

@@ -73,6 +73,7 @@ void clf_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_
 bool clf_kernel_try(clf_run *run, const clf_kernel_spec *spec);
 
 // The largest work-group this kernel may run with here (CL_KERNEL_WORK_GROUP_SIZE), 0 on failure.
+// Some drivers understate it: a larger launch may well succeed.
 int clf_kernel_max_group(clf_run *run, const clf_kernel_spec *spec);
 
 // CLBlast: y (M, N) = x (M, K) . w (K, N) + beta * y, all row-major with their strides.
