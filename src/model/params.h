@@ -55,7 +55,8 @@ typedef struct clf_param {
 clf_status clf_params_list(const clf_config *config, clf_param **params, int *count);
 
 // Where a loader finds parameters: implemented by each file format (formats/format.h).
-// Fills `pieces` (stacked below one another they make up the parameter's rows) and `*count`.
+// Fills `pieces` and `*count`. Stacked below one another the pieces make up a matrix's rows; those of
+// a vector, (1, n) each, follow one another.
 // A parameter that the file may omit (a zero bias) gives *count = 0, which means zeros.
 #define CLF_MAX_PIECES 4
 typedef struct clf_param_source {
