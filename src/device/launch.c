@@ -155,20 +155,30 @@ static clf_status get_program(clf_device *device, const clf_kernel_spec *spec,
             return CLF_OK;
         }
     }
-    return clf_program_build(device, spec, program);
+    return clf_program_build(device, spec, true, program);
+}
+
+static clf_status create_kernel(clf_device *device, kernel *k) {
+    cl_int code;
+    CLF_TRY(get_program(device, &k->spec, &k->program));
+    k->kernel = clCreateKernel(k->program, k->spec.kernel, &code);
+    if (code == CL_SUCCESS) return CLF_OK;
+    // A binary from the cache may lack what the source has.
+    clReleaseProgram(k->program);
+    k->program = NULL;
+    CLF_TRY(clf_program_build(device, &k->spec, false, &k->program));
+    k->kernel = clCreateKernel(k->program, k->spec.kernel, &code);
+    if (code == CL_SUCCESS) return CLF_OK;
+    k->kernel = NULL;
+    return clf_fail(CLF_ERROR_BUILD, "cl/%s.cl has no kernel %s on %s: %s", k->spec.file,
+                    k->spec.kernel, device->info.name, clf_cl_error(code));
 }
 
 static clf_status build_kernel(clf_device *device, kernel *k) {
-    CLF_TRY(get_program(device, &k->spec, &k->program));
-    cl_int code;
-    k->kernel = clCreateKernel(k->program, k->spec.kernel, &code);
-    if (code != CL_SUCCESS) {
-        k->kernel = NULL;
-        return clf_fail(CLF_ERROR_BUILD, "cl/%s.cl has no kernel %s on %s: %s", k->spec.file,
-                        k->spec.kernel, device->info.name, clf_cl_error(code));
-    }
+    CLF_TRY(create_kernel(device, k));
     cl_uint arguments = 0;
-    code = clGetKernelInfo(k->kernel, CL_KERNEL_NUM_ARGS, sizeof arguments, &arguments, NULL);
+    cl_int code =
+        clGetKernelInfo(k->kernel, CL_KERNEL_NUM_ARGS, sizeof arguments, &arguments, NULL);
     if (code != CL_SUCCESS) return clf_cl_fail(device, code, "count a kernel's arguments");
     k->arguments = (int)arguments;
     code = clGetKernelWorkGroupInfo(k->kernel, device->id, CL_KERNEL_WORK_GROUP_SIZE,

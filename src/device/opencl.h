@@ -30,6 +30,7 @@ struct clf_device {
     clf_device_slot slot;
     char *gemm;
     char *cache_directory; // NULL: none
+    bool cache_is_full;    // or cannot be written for another reason, which was said
     char key[CLF_HASH_TEXT];
     uint64_t allocated;               // bytes in chunks
     unsigned char *staging;           // host copies of small writes that may not have happened yet
@@ -64,8 +65,15 @@ clf_status clf_memory_start(clf_device *device);
 void clf_device_idle(clf_device *device);
 bool clf_tensor_is_packed(clf_tensor t);
 
+// ---- cache.c ----
+// A program that an earlier process compiled; false if there is none that works here.
+bool clf_cache_load(const clf_device *device, const char *key, const char *options,
+                    cl_program *program);
+void clf_cache_save(clf_device *device, const char *key, cl_program program);
+
 // ---- program.c ----
-clf_status clf_program_build(const clf_device *device, const clf_kernel_spec *spec,
+// Builds the file of `spec` with its definitions, or finds it in the cache if `cached`.
+clf_status clf_program_build(clf_device *device, const clf_kernel_spec *spec, bool cached,
                              cl_program *program);
 
 // ---- launch.c ----

@@ -26,7 +26,7 @@ static bool defines_name(const clf_kernel_spec *spec, const char *name) {
 // No -cl-std: without it a device compiles the highest OpenCL C 1.x, which is what the kernels are
 // written in, and some drivers do not take it well. No relaxed maths: infinities and the order of
 // sums must keep their meaning.
-static void make_options(const clf_device *device, const clf_kernel_spec *spec, char *options,
+static bool make_options(const clf_device *device, const clf_kernel_spec *spec, char *options,
                          size_t size) {
     size_t used = (size_t)snprintf(options, size, "-cl-mad-enable");
     const clf_define profile[] = {{"VW", device->profile.vector_width},
@@ -40,6 +40,7 @@ static void make_options(const clf_device *device, const clf_kernel_spec *spec, 
         used += (size_t)snprintf(options + used, size - used, " -D%s=%d", spec->defines[i].name,
                                  spec->defines[i].value);
     }
+    return used < size;
 }
 
 static char *build_log(const clf_device *device, cl_program program) {
@@ -93,16 +94,41 @@ static clf_status build_source(const clf_device *device, const char *file, const
     return CLF_OK;
 }
 
-clf_status clf_program_build(const clf_device *device, const clf_kernel_spec *spec,
-                             cl_program *program) {
+// Everything that the binary depends on.
+static void make_key(const clf_device *device, const char *source, const char *options,
+                     char key[CLF_HASH_TEXT]) {
+    clf_hash hash = clf_hash_string(clf_hash_start(), device->key);
+    hash = clf_hash_string(hash, options);
+    hash = clf_hash_string(hash, kernel_source("prelude"));
+    hash = clf_hash_string(hash, source);
+    clf_hash_text(hash, key);
+}
+
+static clf_status build(clf_device *device, const clf_kernel_spec *spec, bool cached,
+                        cl_program *program) {
     const char *source = kernel_source(spec->file);
     if (!source)
         return clf_fail(CLF_ERROR_ARGUMENT, "there is no kernel file cl/%s.cl", spec->file);
-    char options[1024];
-    make_options(device, spec, options, sizeof options);
+    char options[1024], key[CLF_HASH_TEXT];
+    if (!make_options(device, spec, options, sizeof options)) {
+        return clf_fail(CLF_ERROR_ARGUMENT, "cl/%s.cl has too long definitions", spec->file);
+    }
+    make_key(device, source, options, key);
+    if (cached && clf_cache_load(device, key, options, program)) return CLF_OK;
     int64_t begin = clf_clock();
     CLF_TRY(build_source(device, spec->file, source, options, program));
+    clf_cache_save(device, key, *program);
     clf_log(CLF_LOG_DEBUG, "built cl/%s.cl with %s in %.0f ms", spec->file, options,
             (double)(clf_clock() - begin) * 1e-6);
     return CLF_OK;
+}
+
+clf_status clf_program_build(clf_device *device, const clf_kernel_spec *spec, bool cached,
+                             cl_program *program) {
+    char phase[64];
+    int64_t begin = clf_phase_begin(device);
+    clf_status status = build(device, spec, cached, program);
+    snprintf(phase, sizeof phase, "build %s.cl", spec->file);
+    clf_phase_end(device, phase, begin);
+    return status;
 }

@@ -109,10 +109,11 @@ static clf_status align_clocks(struct clf_recorder *recorder) {
     for (int i = 0; i < 5 && code == CL_SUCCESS; i++) {
         cl_event event;
         int64_t begin = clf_clock();
-        code = clEnqueueWriteBuffer(device->queue, memory, CL_TRUE, 0, sizeof word, &word, 0, NULL,
+        code = clEnqueueWriteBuffer(device->queue, memory, CL_FALSE, 0, sizeof word, &word, 0, NULL,
                                     &event);
-        int64_t end = clf_clock();
         if (code != CL_SUCCESS) break;
+        code = clWaitForEvents(1, &event);
+        int64_t end = clf_clock();
         if (end - begin < quickest) {
             quickest = end - begin;
             recorder->clock_offset = end - (int64_t)event_time(event, CL_PROFILING_COMMAND_END);
@@ -203,6 +204,10 @@ static void harvest_one(struct clf_recorder *recorder, const pending *p) {
 }
 
 void clf_recorder_harvest(struct clf_recorder *recorder) {
+    if (recorder->pending.count > 0) {
+        // A blocking call may return before its event is complete, and has its times.
+        clWaitForEvents(1, &recorder->pending.data[recorder->pending.count - 1].event);
+    }
     for (size_t i = 0; i < recorder->pending.count; i++) {
         harvest_one(recorder, &recorder->pending.data[i]);
     }
