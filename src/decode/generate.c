@@ -148,9 +148,11 @@ static void choose(clf_run *run, stepper *s, clf_tensor hidden, clf_search_candi
     clf_tensor found = clf_arena_take(run, s->g->scratch, rows, 2 * k, CLF_F32);
     clf_tensor values = clf_tensor_cols(found, 0, k), ids = clf_tensor_cols(found, k, k);
     ids.dtype = CLF_I32;
-    clf_op_topk(
-        run, values, ids, logits,
-        (clf_topk){.banned = banned_now(s), .renormalize = s->options->renormalize, .k = k});
+    clf_op_topk(run, values, ids, logits,
+                (clf_topk){.banned = banned_now(s),
+                           .renormalize = s->options->renormalize,
+                           .k = k,
+                           .scratch = s->g->scratch});
     clf_read(run, found, s->found);
     // Pull the two halves apart: values move to the front, which never overtakes what is unread.
     for (int r = 0; r < rows; r++) {

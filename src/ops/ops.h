@@ -77,15 +77,16 @@ void clf_op_gate(clf_run *run, clf_tensor y, clf_tensor x, clf_activation activa
 // ---- embedding (ops/embed.c, cl/embed.cl) -------------------------------------------------------
 
 // y[r] = scale * E[ids[r]] + positions[where[r]]. `table` is (C, V) as an output projection's
-// weight, so tied embeddings are stored once: row id of E is column id of the weight. An id < 0
-// is a zero vector. positions (P, C) may be absent; ids and where are int32 (1, R); positions past
+// weight, so tied embeddings are stored once: row id of E is column id of the weight. An id that is
+// not in [0, V) is a zero vector. positions (P, C) may be absent; ids and where are int32 (1, R); positions past
 // the table use its last row.
 void clf_op_embed(clf_run *run, clf_tensor y, clf_weight table, clf_tensor ids,
                   clf_tensor positions, clf_tensor where, float scale);
 
 // The sinusoidal table of "Attention Is All You Need", 3.5, in halves (sines, then cosines):
 // P[t][j] = sin((t + offset) * 10000^(-j / denominator)), the usual denominators being C/2 (Hugging
-// Face Marian) and C/2 - 1 (fairseq, tensor2tensor, OpenNMT). Written to a float table (P, C).
+// Face Marian) and C/2 - 1 (fairseq, tensor2tensor, OpenNMT). The last column of an odd C is zero.
+// Written to a float table (P, C).
 void clf_sinusoid_write(clf_run *run, clf_tensor table, int offset, double denominator);
 
 // ---- normalisation (ops/norm.c, cl/norm.cl) -----------------------------------------------------
@@ -103,7 +104,7 @@ typedef struct clf_norm {
 } clf_norm;
 void clf_op_norm(clf_run *run, clf_tensor y, clf_tensor x, clf_norm norm);
 
-// ---- attention (ops/attention.c, cl/attention.cl) -----------------------------------------------
+// ---- attention (ops/attention.c, cl/attention_*.cl) ---------------------------------------------
 
 // Scaled dot-product attention ("Attention Is All You Need", 3.2) of H heads of width D = C / H.
 // q, k, v are views of packed sequences, heads side by side in the columns; y (R, C).
@@ -156,17 +157,19 @@ void clf_op_log_softmax(clf_run *run, clf_tensor y, clf_tensor x); // may be in 
 // values (R, k) are log-probabilities: logit - log sum exp. The ids of `banned` (int32, 1 x n, may
 // be absent) are never chosen; with `renormalize` they are left out of the sum as well.
 // ids (R, k) is int32. k is at most CLF_TOPK_MAX. Fewer than k choices: value -infinity, id -1.
-// A row with a NaN: value NaN, id -1.
+// A row whose sum is not a number (a NaN or plus infinity in it): value NaN, id -1.
 #define CLF_TOPK_MAX 64
 typedef struct clf_topk {
     clf_tensor banned;
     bool renormalize;
     int k;
+    clf_arena *scratch; // memory until the call returns: about R k V / 250 bytes, at least 16 R k
 } clf_topk;
 void clf_op_topk(clf_run *run, clf_tensor values, clf_tensor ids, clf_tensor logits, clf_topk t);
 
 // y[r] (R, 1) = log_softmax(logits[r])[ids[r]], ids int32 (1, R). The ids of `banned` (int32, 1 x n,
-// may be absent) are left out of the sum.
+// may be absent) are left out of the sum, their own log-probability is -infinity, and so is that of
+// an id outside the row.
 void clf_op_pick(clf_run *run, clf_tensor y, clf_tensor logits, clf_tensor ids, clf_tensor banned);
 
 #endif

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+// One query per row against many keys, for decoding: over the positions of a key/value cache
+// (attention_step) or over a source sentence (attention_cross); and `reorder`, which moves beams.
+// Online softmax over blocks of BLOCK keys. Group (row, head), local size LANES.
+//   D      head width, a multiple of VW
+//   BLOCK  keys at a time; LANES if that is more than 1
+
+// Where key j stands: a row of k and v.
+typedef struct {
+    __global const int *origin; // slot of each position, or NULL
+    int slots;                  // rows per position
+    int first;                  // row of key 0 if there is no `origin`
+    int count;
+} keys_t;
+
+static size_t key_row(keys_t keys, int j) {
+    return keys.origin ? (size_t)j * keys.slots + keys.origin[j] : (size_t)(keys.first + j);
+}
+
+#if LANES == 1
+#define STEP_SCRATCH
+#define ATTEND(to, q, k, k_stride, v, v_stride, keys, scale)                                       \
+    attend(to, q, k, k_stride, v, v_stride, keys, scale)
+
+static float dot_key(const floatv *query, __global const float *k) {
+    floatv sum = 0.0f;
+    UNROLL
+    for (int i = 0; i < D / VW; i++) sum += query[i] * LOADV(k + i * VW);
+    return SUMV(sum);
+}
+
+static void attend(__global float *to, __global const float *q, __global const float *k,
+                   int k_stride, __global const float *v, int v_stride, keys_t keys, float scale) {
+    floatv query[D / VW], result[D / VW];
+    UNROLL
+    for (int i = 0; i < D / VW; i++) {
+        query[i] = scale * LOADV(q + i * VW);
+        result[i] = 0.0f;
+    }
+    float top = LOWEST, sum = 0.0f;
+    for (int first = 0; first < keys.count; first += BLOCK) {
+        int n = min(BLOCK, keys.count - first);
+        size_t rows[BLOCK];
+        float weights[BLOCK];
+        for (int j = 0; j < n; j++) rows[j] = key_row(keys, first + j);
+        for (int j = 0; j < n; j++) weights[j] = dot_key(query, k + rows[j] * k_stride);
+        for (int j = n; j < BLOCK; j++) weights[j] = LOWEST;
+
+        floatv largest = top;
+        for (int j = 0; j < BLOCK; j += VW) largest = fmax(largest, LOADV(weights + j));
+        float most = MAXV(largest);
+        floatv added = 0.0f;
+        for (int j = 0; j < BLOCK; j += VW) {
+            floatv e = exp_negative(LOADV(weights + j) - most);
+            STOREV(e, weights + j);
+            added += e;
+        }
+        float shrink = exp(top - most);
+        sum = sum * shrink + SUMV(added);
+        top = most;
+        UNROLL
+        for (int i = 0; i < D / VW; i++) result[i] *= shrink;
+        for (int j = 0; j < n; j++) {
+            __global const float *value = v + rows[j] * v_stride;
+            UNROLL
+            for (int i = 0; i < D / VW; i++) result[i] += weights[j] * LOADV(value + i * VW);
+        }
+    }
+    float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
+    UNROLL
+    for (int i = 0; i < D / VW; i++) STOREV(result[i] * inverse, to + i * VW);
+}
+
+#else
+#define STEP_SCRATCH                                                                               \
+    ROW_SCRATCH                                                                                    \
+    __local float query[D], weights[BLOCK];                                                        \
+    __local size_t rows[BLOCK];
+#define ATTEND(to, q, k, k_stride, v, v_stride, keys, scale)                                       \
+    attend(to, q, k, k_stride, v, v_stride, keys, scale, query, weights, rows, row_scratch)
+
+// Work-items stand for keys while the scores are made, then for columns.
+static void attend(__global float *to, __global const float *q, __global const float *k,
+                   int k_stride, __global const float *v, int v_stride, keys_t keys, float scale,
+                   __local float *query, __local float *weights, __local size_t *rows,
+                   __local float *row_scratch) {
+    float result[(D + LANES - 1) / LANES];
+    for (int d = LANE, i = 0; d < D; d += LANES, i++) {
+        query[d] = scale * q[d];
+        result[i] = 0.0f;
+    }
+    float top = LOWEST, sum = 0.0f;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int first = 0; first < keys.count; first += BLOCK) {
+        int n = min(BLOCK, keys.count - first);
+        float score = LOWEST;
+        if (LANE < n) {
+            size_t row = key_row(keys, first + LANE);
+            rows[LANE] = row;
+            floatv dot_ = 0.0f;
+            for (int d = 0; d < D; d += VW) {
+                dot_ += LOADV(query + d) * LOADV(k + row * k_stride + d);
+            }
+            score = SUMV(dot_);
+        }
+        float most = fmax(top, row_max(score));
+        float weight = LANE < n ? exp(score - most) : 0.0f;
+        weights[LANE] = weight;
+        float shrink = exp(top - most);
+        sum = sum * shrink + row_sum(weight);
+        top = most;
+        for (int d = LANE, i = 0; d < D; d += LANES, i++) {
+            float value = result[i] * shrink;
+            for (int j = 0; j < n; j++) value += weights[j] * v[rows[j] * v_stride + d];
+            result[i] = value;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
+    for (int d = LANE, i = 0; d < D; d += LANES, i++) to[d] = result[i] * inverse;
+}
+#endif
+
+__kernel void attention_step(MATRIX(float, y), MATRIX(const float, q), MATRIX(const float, k),
+                             MATRIX(const float, v), MATRIX(const int, origin), const int slots,
+                             const int steps, const float scale) {
+    STEP_SCRATCH
+    int row = get_group_id(0), head = get_group_id(1) * D;
+    keys_t keys = {ROW(origin, row), slots, 0, steps};
+    ATTEND(ROW(y, row) + head, ROW(q, row) + head, k + k_at + head, k_stride, v + v_at + head,
+           v_stride, keys, scale);
+}
+
+__kernel void attention_cross(MATRIX(float, y), MATRIX(const float, q), MATRIX(const float, k),
+                              MATRIX(const float, v), TENSOR(const int, sentence),
+                              TENSOR(const int, starts), TENSOR(const int, lengths),
+                              const float scale) {
+    STEP_SCRATCH
+    int row = get_group_id(0), head = get_group_id(1) * D;
+    int b = sentence[sentence_at + row];
+    keys_t keys = {0, 0, starts[starts_at + b], lengths[lengths_at + b]};
+    ATTEND(ROW(y, row) + head, ROW(q, row) + head, k + k_at + head, k_stride, v + v_at + head,
+           v_stride, keys, scale);
+}
+
+// to[r][t] = from[parent[r]][t] for t < steps, to[r][steps] = r.
+__kernel void reorder(MATRIX(int, to), MATRIX(const int, from), TENSOR(const int, parent),
+                      const int rows, const int steps) {
+    EACH_ROW(row, rows) {
+        __global const int *source = ROW(from, parent[parent_at + row]);
+        __global int *target = ROW(to, row);
+        for (int t = LANE; t < steps; t += LANES) target[t] = source[t];
+        if (LANE == 0) target[steps] = row;
+    }
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+#include "ops/ops.h"
+#include "ops/shape.h"
+
+static int ceil_divide(int a, int b) {
+    return (a + b - 1) / b;
+}
+
+// The widest vectors, up to `most`, that fill a head of this width.
+static int vector_width(int most, int head_width) {
+    while (head_width % most) most /= 2;
+    return most;
+}
+
+static bool heads_fit(clf_run *run, const char *op, clf_tensor y, clf_tensor q, clf_tensor k,
+                      clf_tensor v, int heads) {
+    if (!clf_shape_require(run, heads > 0 && y.cols > 0 && y.cols % heads == 0, op,
+                           "the width must be a multiple of the number of heads")) {
+        return false;
+    }
+    return clf_shape_require(run, y.cols / heads <= 1024, op, "heads wider than 1024 columns") &&
+           clf_shape_is(run, op, "y", y, CLF_ANY, CLF_ANY, CLF_F32) &&
+           clf_shape_is(run, op, "q", q, y.rows, y.cols, CLF_F32) &&
+           clf_shape_is(run, op, "k", k, CLF_ANY, y.cols, CLF_F32) &&
+           clf_shape_is(run, op, "v", v, k.rows, y.cols, CLF_F32);
+}
+
+// How a block of queries and a tile of keys are shared out.
+typedef struct tiling {
+    const char *file;
+    int vector, queries, keys, split;
+} tiling;
+
+// One work-item's tiles must stay in the first-level cache and in 32 KB of local memory.
+static tiling tile_for_cpu(const clf_profile *profile, int head_width) {
+    enum { FLOATS = 7500 };
+    tiling t = {.file = "attention_tile", .queries = 32, .keys = 32, .split = 1};
+    t.vector = vector_width(profile->vector_width, head_width);
+    while (t.queries * (head_width + t.keys) + t.keys * head_width > FLOATS && t.keys > 2) {
+        if (t.queries > 4 && t.queries >= t.keys)
+            t.queries /= 2;
+        else
+            t.keys /= 2;
+    }
+    while (t.vector > 1 && 2 * t.vector > t.keys) t.vector /= 2;
+    return t;
+}
+
+// A work-item keeps at most 32 columns of q and of the result in registers; at most 16 KB of local
+// memory, so that several groups share a compute unit.
+static tiling tile_for_gpu(const clf_profile *profile, int max_group, int head_width) {
+    enum { COLUMNS = 32, FLOATS = 4096 };
+    int group = max_group < 64 ? max_group : 64;
+    tiling t = {.file = "attention_group", .queries = 1, .keys = 16, .split = 1};
+    t.vector = vector_width(profile->vector_width, head_width);
+    while (head_width / t.vector % t.split || head_width / t.split > COLUMNS) t.split++;
+    while (t.queries * 2 * t.split <= group) t.queries *= 2;
+    while (t.keys > 1 && t.keys * (2 * head_width + t.queries * t.split) > FLOATS) t.keys /= 2;
+    return t;
+}
+
+void clf_op_attention(clf_run *run, clf_tensor y, clf_attention a) {
+    const char *op = "attention";
+    const int batch = a.q_starts.cols;
+    if (!heads_fit(run, op, y, a.q, a.k, a.v, a.heads) ||
+        !clf_shape_is(run, op, "q_starts", a.q_starts, 1, batch, CLF_I32) ||
+        !clf_shape_is(run, op, "q_lengths", a.q_lengths, 1, batch, CLF_I32) ||
+        !clf_shape_is(run, op, "kv_starts", a.kv_starts, 1, batch, CLF_I32) ||
+        !clf_shape_is(run, op, "kv_lengths", a.kv_lengths, 1, batch, CLF_I32) || batch == 0) {
+        return;
+    }
+    const clf_profile *profile = clf_device_profile(run->device);
+    const int head_width = y.cols / a.heads;
+    const tiling t =
+        profile->lanes == 1
+            ? tile_for_cpu(profile, head_width)
+            : tile_for_gpu(profile, clf_device_caps(run->device)->max_group, head_width);
+    const clf_kernel_spec spec = {.file = t.file,
+                                  .kernel = "attention",
+                                  .defines = {{"D", head_width},
+                                              {"VW", t.vector},
+                                              {"TQ", t.queries},
+                                              {"TK", t.keys},
+                                              {"SPLIT", t.split}}};
+    const clf_arg arguments[] = {
+        CLF_ARG_MATRIX(y),           CLF_ARG_MATRIX(a.q),          CLF_ARG_MATRIX(a.k),
+        CLF_ARG_MATRIX(a.v),         clf_arg_tensor(a.q_starts),   clf_arg_tensor(a.q_lengths),
+        clf_arg_tensor(a.kv_starts), clf_arg_tensor(a.kv_lengths), clf_arg_float(a.scale),
+        clf_arg_int(a.causal),
+    };
+    const size_t local = profile->lanes == 1 ? 1 : (size_t)(t.queries * t.split);
+    const clf_range range = {
+        .groups = {(size_t)ceil_divide(a.max_q_length, t.queries), (size_t)a.heads, (size_t)batch},
+        .local = {local}};
+    // The lengths are on the device: as if all source sentences were equally long.
+    const double keys = (double)a.k.rows / batch * (a.causal ? 0.5 : 1);
+    const clf_cost cost = {.bytes = 8.0 * y.cols * ((double)y.rows + a.k.rows),
+                           .flops = 4 * keys * y.rows * y.cols};
+    clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
+}
+
+// The kernel, range and cost that a step over a cache and one over a source sentence share.
+static void launch_step(clf_run *run, const char *kernel, clf_tensor y, int heads, double keys,
+                        const clf_arg *arguments, int count) {
+    const clf_profile *profile = clf_device_profile(run->device);
+    const int head_width = y.cols / heads;
+    const clf_kernel_spec spec = {
+        .file = "attention_step",
+        .kernel = kernel,
+        .defines = {{"D", head_width},
+                    {"VW", vector_width(profile->vector_width, head_width)},
+                    {"LANES", profile->lanes},
+                    {"BLOCK", profile->lanes == 1 ? 32 : profile->lanes}}};
+    const clf_range range = {.groups = {(size_t)y.rows, (size_t)heads},
+                             .local = {(size_t)profile->lanes}};
+    const clf_cost cost = {.bytes = 8 * y.cols * y.rows * (keys + 1),
+                           .flops = 4 * keys * y.rows * y.cols};
+    clf_launch(run, &spec, range, cost, arguments, count);
+}
+
+void clf_op_attention_step(clf_run *run, clf_tensor y, clf_attention_step a) {
+    const char *op = "attention_step";
+    if (!heads_fit(run, op, y, a.q, a.k, a.v, a.heads) ||
+        !clf_shape_is(run, op, "origin", a.origin, y.rows, CLF_ANY, CLF_I32) ||
+        !clf_shape_require(run, a.steps >= 0 && a.steps <= a.origin.cols, op,
+                           "more steps than origin has columns") ||
+        !clf_shape_require(run, a.slots > 0 && (int64_t)(a.steps - 1) * a.slots < a.k.rows, op,
+                           "the cache has fewer positions than steps")) {
+        return;
+    }
+    const clf_arg arguments[] = {
+        CLF_ARG_MATRIX(y),    CLF_ARG_MATRIX(a.q),      CLF_ARG_MATRIX(a.k),
+        CLF_ARG_MATRIX(a.v),  CLF_ARG_MATRIX(a.origin), clf_arg_int(a.slots),
+        clf_arg_int(a.steps), clf_arg_float(a.scale),
+    };
+    launch_step(run, "attention_step", y, a.heads, a.steps, arguments, CLF_COUNT(arguments));
+}
+
+void clf_op_attention_cross(clf_run *run, clf_tensor y, clf_attention_cross a) {
+    const char *op = "attention_cross";
+    const int batch = a.starts.cols;
+    if (!heads_fit(run, op, y, a.q, a.k, a.v, a.heads) ||
+        !clf_shape_is(run, op, "sentence", a.sentence, 1, y.rows, CLF_I32) ||
+        !clf_shape_is(run, op, "starts", a.starts, 1, batch, CLF_I32) ||
+        !clf_shape_is(run, op, "lengths", a.lengths, 1, batch, CLF_I32) || batch == 0) {
+        return;
+    }
+    const clf_arg arguments[] = {
+        CLF_ARG_MATRIX(y),         CLF_ARG_MATRIX(a.q),        CLF_ARG_MATRIX(a.k),
+        CLF_ARG_MATRIX(a.v),       clf_arg_tensor(a.sentence), clf_arg_tensor(a.starts),
+        clf_arg_tensor(a.lengths), clf_arg_float(a.scale),
+    };
+    launch_step(run, "attention_cross", y, a.heads, (double)a.k.rows / batch, arguments,
+                CLF_COUNT(arguments));
+}
+
+void clf_op_reorder(clf_run *run, clf_tensor to, clf_tensor from, clf_tensor parent, int steps) {
+    const char *op = "reorder";
+    if (!clf_shape_is(run, op, "to", to, CLF_ANY, CLF_ANY, CLF_I32) ||
+        !clf_shape_is(run, op, "from", from, CLF_ANY, to.cols, CLF_I32) ||
+        !clf_shape_is(run, op, "parent", parent, 1, to.rows, CLF_I32) ||
+        !clf_shape_require(run, steps >= 0 && steps < to.cols, op, "more steps than columns")) {
+        return;
+    }
+    const clf_kernel_spec spec = {.file = "attention_step",
+                                  .kernel = "reorder",
+                                  .defines = {{"D", 1}, {"VW", 1}, {"BLOCK", 1}}};
+    const clf_arg arguments[] = {CLF_ARG_MATRIX(to), CLF_ARG_MATRIX(from), clf_arg_tensor(parent),
+                                 clf_arg_int(to.rows), clf_arg_int(steps)};
+    const clf_cost cost = {.bytes = 8.0 * to.rows * steps};
+    clf_launch(run, &spec, clf_row_range(run->device, to.rows), cost, arguments,
+               CLF_COUNT(arguments));
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+// What the operations on rows share: checks of shapes and launches over rows.
+#ifndef CLF_OPS_SHAPE_H
+#define CLF_OPS_SHAPE_H
+
+#include <stdbool.h>
+
+#include "device/launch.h"
+
+// The arguments of a kernel's MATRIX(x).
+#define CLF_ARG_MATRIX(t) clf_arg_tensor(t), clf_arg_int((int32_t)(t).stride)
+
+#define CLF_COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
+
+#define CLF_ANY (-1) // rows or columns that may have any number
+
+// True if the run has not failed and the tensor is there with this shape; else the run fails with a
+// message that names the operation and the tensor.
+bool clf_shape_is(clf_run *run, const char *op, const char *name, clf_tensor t, int rows, int cols,
+                  clf_dtype dtype);
+// The same for a tensor that may be absent.
+bool clf_shape_is_or_absent(clf_run *run, const char *op, const char *name, clf_tensor t, int rows,
+                            int cols, clf_dtype dtype);
+
+// True if `condition` and the run has not failed; else the run fails: "op: what must hold".
+bool clf_shape_require(clf_run *run, bool condition, const char *op, const char *what);
+
+// The launch of a kernel that walks EACH_ROW: a work-group per row, fewer on a CPU, where a group
+// costs as much as a short row.
+clf_range clf_row_range(clf_device *device, int rows);
+
+#endif

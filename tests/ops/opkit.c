@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+#include "ops/opkit.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "harness.h"
+
+enum { ABOVE = 2, BELOW = 1, LEFT = 3, RIGHT = 6 };
+#define MARKER 0x7fc12345u // a NaN that no operation makes
+
+bool opkit_init(opkit *kit, clf_device *device) {
+    kit->run = clf_run_begin(device);
+    return CLF_ASSERT_OK(clf_arena_create(device, "test", "nothing", &kit->arena));
+}
+
+void opkit_finish(opkit *kit) {
+    CLF_ASSERT_OK(clf_run_finish(&kit->run));
+    clf_arena_destroy(kit->arena);
+}
+
+opkit_guarded opkit_put(opkit *kit, int rows, int cols, clf_dtype dtype, const void *data) {
+    const int all_rows = ABOVE + rows + BELOW, all_cols = LEFT + cols + RIGHT;
+    opkit_guarded g = {.whole = clf_arena_take(&kit->run, kit->arena, all_rows, all_cols, dtype)};
+    g.image = malloc(sizeof *g.image * (size_t)all_rows * (size_t)all_cols);
+    for (int i = 0; i < all_rows * all_cols; i++) g.image[i] = MARKER;
+    for (int r = 0; data && r < rows; r++) {
+        memcpy(g.image + (ABOVE + r) * all_cols + LEFT, (const unsigned *)data + r * cols,
+               sizeof *g.image * (size_t)cols);
+    }
+    clf_write(&kit->run, g.whole, g.image);
+    g.view = clf_tensor_cols(clf_tensor_rows(g.whole, ABOVE, rows), LEFT, cols);
+    return g;
+}
+
+void opkit_get(opkit *kit, opkit_guarded *g, void *data) {
+    const int all_cols = g->whole.cols, rows = g->view.rows, cols = g->view.cols;
+    unsigned *now = malloc(sizeof *now * (size_t)g->whole.rows * (size_t)all_cols);
+    int changed = 0;
+    clf_read(&kit->run, g->whole, now);
+    for (int r = 0; kit->run.status == CLF_OK && r < g->whole.rows; r++) {
+        for (int c = 0; c < all_cols; c++) {
+            bool inside = r >= ABOVE && r < ABOVE + rows && c >= LEFT && c < LEFT + cols;
+            const size_t i = (size_t)r * (size_t)all_cols + (size_t)c;
+            if (inside)
+                ((unsigned *)data)[(r - ABOVE) * cols + c - LEFT] = now[i];
+            else
+                changed += now[i] != g->image[i];
+        }
+    }
+    if (changed) printf("\n    %d elements beside a (%d, %d) result changed", changed, rows, cols);
+    CU_ASSERT_EQUAL(changed, 0);
+    free(now);
+    opkit_drop(g);
+}
+
+void opkit_drop(opkit_guarded *g) {
+    free(g->image);
+    g->image = NULL;
+}
+
+float *opkit_numbers(clf_rng *rng, size_t count, float range, float shift) {
+    float *data = malloc((count + 1) * sizeof *data);
+    for (size_t i = 0; i < count; i++) data[i] = shift + clf_rng_uniform(rng, -range, range);
+    return data;
+}
+
+static bool close_enough(double y, double expected, double bound) {
+    if (isnan(expected)) return isnan(y);
+    return y == expected || fabs(y - expected) <= bound;
+}
+
+void opkit_compare(const char *what, const float *y, const double *expected, const double *bound,
+                   size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (close_enough(y[i], expected[i], bound[i])) continue;
+        printf("\n    %s: element %zu of %zu is %.9g, not %.9g +- %.2g", what, i, count,
+               (double)y[i], expected[i], bound[i]);
+        CU_FAIL("a result is wrong");
+        return;
+    }
+}
+
+void opkit_expect_argument_error(opkit *kit, const char *text) {
+    CU_ASSERT_EQUAL(kit->run.status, CLF_ERROR_ARGUMENT);
+    if (!strstr(clf_last_error(), text)) {
+        printf("\n    the message is '%s', without '%s'", clf_last_error(), text);
+        CU_FAIL("a message is wrong");
+    }
+    kit->run.status = CLF_OK;
+}
+
+static double time_calls(opkit *kit, int calls, void (*launch)(clf_run *, void *), void *user) {
+    const int64_t begin = clf_clock();
+    for (int i = 0; i < calls; i++) launch(&kit->run, user);
+    clf_run_finish(&kit->run);
+    return (double)(clf_clock() - begin) * 1e-9 / calls;
+}
+
+void opkit_bench(opkit *kit, const char *name, double bytes, double flops,
+                 void (*launch)(clf_run *run, void *user), void *user) {
+    time_calls(kit, 1, launch, user);
+    const double once = time_calls(kit, 2, launch, user);
+    const int calls = once > 0.02 ? 2 : (int)(0.02 / once) + 1;
+    double best = once;
+    for (int i = 0; i < 5; i++) best = fmin(best, time_calls(kit, calls, launch, user));
+    const clf_profile *profile = clf_device_profile(kit->run.device);
+    printf("\n    %s shape: %-40s %9.3f ms %8.2f GB/s %8.2f GFLOP/s",
+           profile->lanes == 1 ? "cpu" : "gpu", name, best * 1e3, bytes / best * 1e-9,
+           flops / best * 1e-9);
+    fflush(stdout);
+}
