@@ -213,7 +213,11 @@ static void bench(clf_device *device) {
 }
 
 static void test_bench(void) {
-    if (clf_test_bench) clf_test_each_device(bench);
+    if (clf_test_bench) {
+        clf_test_each_device(bench);
+    } else {
+        clf_test_skip("only with --bench");
+    }
 }
 
 static const clf_test tests[] = {{"launch", test_launch},
