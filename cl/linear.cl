@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT
+// y (M, N) = act(x (M, K) . w (K, N) + bias (1, N)) + residual (M, N) and what belongs to it.
+// Element (k, n) of w stands at panel_stride * (n / 16) + row_stride * k + n % 16.
+//
+// A work-item keeps MR rows x NC columns of y in registers, the columns as vectors of VW floats. A
+// work-group has WX work-items along the columns and KL that share K: each sums one slice, then the
+// slices are added in order. On a CPU both are 1. Groups count rows first, so that columns of w
+// stay in the cache while the rows pass. An element of y is the same for every MR, NC and WX: the
+// order of its sum depends on KL alone.
+//
+//   MR  1 to 12        NC  VW to 16, a power of two      WX, KL  any
+//   FMA 1: fma() is an instruction here
+//   ACT clf_activation
+
+#ifndef MR
+#define MR 1
+#endif
+#ifndef NC
+#define NC VW
+#endif
+#ifndef WX
+#define WX 1
+#endif
+#ifndef KL
+#define KL 1
+#endif
+#ifndef FMA
+#define FMA 1
+#endif
+#ifndef UNROLL
+#define UNROLL 4
+#endif
+#ifndef ACT
+#define ACT 0
+#endif
+
+#define NV (NC / VW)
+
+// Whether a compiler contracts a * b + c could depend on MR, and so the result.
+#pragma OPENCL FP_CONTRACT OFF
+
+#if FMA
+#define MULADD(a, b, c) fma((floatv)(a), b, c)
+#else
+#define MULADD(a, b, c) ((a) * (b) + (c))
+#endif
+
+// For a scalar or a vector x of type T; a NaN stays a NaN.
+#if ACT == 0
+#define ACTIVATE(T, x) (x)
+#elif ACT == 1
+#define ACTIVATE(T, x) ((x) < (T)(0.0f) ? (T)(0.0f) : (x))
+#elif ACT == 2
+#define ACTIVATE(T, x) (0.5f * (x) * (1.0f + erf((x)*0.70710678f)))
+#elif ACT == 3
+#define ACTIVATE(T, x)                                                                             \
+    (0.5f * (x) * (1.0f + tanh(0.79788456f * ((x) + 0.044715f * (x) * (x) * (x)))))
+#elif ACT == 4
+#define ACTIVATE(T, x) ((x) / (1.0f + exp(-1.702f * (x))))
+#else
+#define ACTIVATE(T, x) ((x) / (1.0f + exp(-(x))))
+#endif
+
+// Writes VW columns, of which `left` exist. bias and residual may be NULL.
+static void finish(floatv value, __global float *y, __global const float *bias,
+                   __global const float *residual, int left) {
+    if (left >= VW) {
+        if (bias) value += LOADV(bias);
+        value = ACTIVATE(floatv, value);
+        if (residual) value += LOADV(residual);
+        STOREV(value, y);
+        return;
+    }
+    float part[VW];
+    STOREV(value, part);
+    for (int i = 0; i < left; i++) {
+        float one = part[i];
+        if (bias) one += bias[i];
+        one = ACTIVATE(float, one);
+        if (residual) one += residual[i];
+        y[i] = one;
+    }
+}
+
+__kernel void linear(TENSOR(float, y), const ulong y_stride, TENSOR(const float, x),
+                     const ulong x_stride, TENSOR(const float, w), const ulong panel_stride,
+                     const ulong row_stride, TENSOR(const float, bias),
+                     TENSOR(const float, residual), const ulong residual_stride, const int m,
+                     const int k_count, const int n) {
+    USE(y);
+    USE(x);
+    USE(w);
+    USE(bias);
+    USE(residual);
+    const int row = (int)get_group_id(0) * MR;
+    const int column = ((int)get_group_id(1) * WX + (int)get_local_id(0)) * NC;
+    const int slice = (int)get_local_id(1);
+    const int slice_length = (k_count + KL - 1) / KL;
+    const int end = min(k_count, (slice + 1) * slice_length);
+
+    // Rows and columns past the end repeat the last ones and are not written.
+    __global const float *rows[MR];
+#pragma unroll
+    for (int r = 0; r < MR; r++) rows[r] = x + min(row + r, m - 1) * x_stride;
+    const int from = min(column, (n + 15) / 16 * 16 - NC);
+    w += panel_stride * (ulong)(from / 16) + from % 16;
+
+    floatv sum[MR][NV];
+#pragma unroll
+    for (int r = 0; r < MR; r++) {
+#pragma unroll
+        for (int v = 0; v < NV; v++) sum[r][v] = (floatv)(0.0f);
+    }
+#pragma unroll UNROLL
+    for (int k = slice * slice_length; k < end; k++) {
+        // Aligned: weights begin at a multiple of 16 floats.
+        __global const floatv *weights = (__global const floatv *)(w + row_stride * k);
+        floatv columns[NV];
+#pragma unroll
+        for (int v = 0; v < NV; v++) columns[v] = weights[v];
+#pragma unroll
+        for (int r = 0; r < MR; r++) {
+            const float value = rows[r][k];
+#pragma unroll
+            for (int v = 0; v < NV; v++) sum[r][v] = MULADD(value, columns[v], sum[r][v]);
+        }
+    }
+
+#if KL > 1
+    __local floatv slices[KL * NV * WX];
+    const int lane = (int)get_local_id(0);
+#pragma unroll
+    for (int r = 0; r < MR; r++) {
+#pragma unroll
+        for (int v = 0; v < NV; v++) slices[(slice * NV + v) * WX + lane] = sum[r][v];
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (slice == 0) {
+#pragma unroll
+            for (int v = 0; v < NV; v++) {
+                for (int s = 1; s < KL; s++) sum[r][v] += slices[(s * NV + v) * WX + lane];
+            }
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    if (slice > 0) return;
+#endif
+#pragma unroll
+    for (int r = 0; r < MR; r++) {
+        if (row + r >= m) break;
+#pragma unroll
+        for (int v = 0; v < NV; v++) {
+            const int c = column + v * VW;
+            if (c >= n) break;
+            finish(sum[r][v], y + (row + r) * y_stride + c, bias ? bias + c : 0,
+                   residual ? residual + (row + r) * residual_stride + c : 0, n - c);
+        }
+    }
+}
+
+// y = act(y + bias) + residual, after a product by CLBlast. Group (row, share of its columns).
+__kernel void epilogue(TENSOR(float, y), const ulong y_stride, TENSOR(const float, bias),
+                       TENSOR(const float, residual), const ulong residual_stride, const int n) {
+    USE(y);
+    USE(bias);
+    USE(residual);
+    const size_t row = get_group_id(0);
+    y += row * y_stride;
+    if (residual) residual += row * residual_stride;
+    for (int c = (int)get_global_id(1) * VW; c < n; c += (int)get_global_size(1) * VW) {
+        floatv value;
+        if (c + VW <= n) {
+            value = LOADV(y + c);
+        } else {
+            float part[VW];
+            for (int i = 0; i < VW; i++) part[i] = c + i < n ? y[c + i] : 0.0f;
+            value = LOADV(part);
+        }
+        finish(value, y + c, bias ? bias + c : 0, residual ? residual + c : 0, n - c);
+    }
+}
+
+// y (R, F) = act(x[:, 0:F]) * x[:, F:2F]. Group (row, share of its columns).
+__kernel void gate(TENSOR(float, y), const ulong y_stride, TENSOR(const float, x),
+                   const ulong x_stride, const int f) {
+    USE(y);
+    USE(x);
+    y += get_group_id(0) * y_stride;
+    x += get_group_id(0) * x_stride;
+    const int step = (int)get_global_size(1) * VW;
+    for (int c = (int)get_global_id(1) * VW; c < f; c += step) {
+        if (c + VW <= f) {
+            floatv value = LOADV(x + c);
+            STOREV(ACTIVATE(floatv, value) * LOADV(x + f + c), y + c);
+            continue;
+        }
+        for (int i = c; i < f; i++) y[i] = ACTIVATE(float, x[i]) * x[f + i];
+    }
+}

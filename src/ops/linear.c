@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+#include "ops/linear.h"
+
+#include <string.h>
+
+#include "base/fail.h"
+#include "device/launch.h"
+#include "ops/tuning.h"
+
+static bool on_cpu(const clf_device *device) {
+    return clf_device_profile(device)->lanes == 1;
+}
+
+static int ceil_div(int a, int b) {
+    return (a + b - 1) / b;
+}
+
+static bool is_plain(clf_weight w) {
+    return w.panel_stride == 16 || w.n <= 16;
+}
+
+static bool same_place(clf_tensor a, clf_tensor b) {
+    return a.chunk == b.chunk && a.offset == b.offset;
+}
+
+static clf_kernel_spec panel_spec(const clf_linear_state *state, clf_device *device, clf_tile tile,
+                                  int lanes, clf_activation activation) {
+    return (clf_kernel_spec){.file = "linear",
+                             .kernel = "linear",
+                             .defines = {{"VW", state->tuning.vector},
+                                         {"MR", tile.rows},
+                                         {"NC", tile.columns},
+                                         {"WX", lanes},
+                                         {"KL", state->tuning.slices},
+                                         {"FMA", clf_device_caps(device)->fma},
+                                         {"ACT", activation}}};
+}
+
+// The tile's lanes, fewer if this kernel's work-group must be smaller here.
+static int fitting_lanes(clf_run *run, clf_linear_state *state, int row_class, clf_tile tile,
+                         clf_activation activation) {
+    if (tile.lanes == 1) return 1;
+    short *known = &state->lanes[row_class][tile.rows][activation];
+    while (*known == 0) {
+        const clf_kernel_spec spec = panel_spec(state, run->device, tile, tile.lanes, activation);
+        const int most = clf_kernel_max_group(run, &spec);
+        if (run->status != CLF_OK) return 1;
+        if (tile.lanes == 1 || tile.lanes * state->tuning.slices <= most)
+            *known = (short)tile.lanes;
+        else
+            tile.lanes /= 2;
+    }
+    return *known;
+}
+
+static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear e) {
+    clf_linear_state *state = clf_linear_state_get(run);
+    if (!state) return;
+    const int row_class = clf_row_class(y.rows);
+    clf_tile tile = state->tuning.tile[row_class];
+    // Equal blocks of rows waste least.
+    tile.rows = ceil_div(y.rows, ceil_div(y.rows, tile.rows));
+    const int lanes = fitting_lanes(run, state, row_class, tile, e.activation);
+    const clf_kernel_spec spec = panel_spec(state, run->device, tile, lanes, e.activation);
+    const clf_range range = {.groups = {(size_t)ceil_div(y.rows, tile.rows),
+                                        (size_t)ceil_div(ceil_div(w.n, tile.columns), lanes), 1},
+                             .local = {(size_t)lanes, (size_t)state->tuning.slices, 1}};
+    const double m = y.rows, k = w.k, n = w.n;
+    const clf_cost cost = {.bytes = 4 * (m * k + k * n + m * n), .flops = 2 * m * k * n};
+    const clf_arg arguments[] = {
+        clf_arg_tensor(y),
+        clf_arg_long((int64_t)y.stride),
+        clf_arg_tensor(x),
+        clf_arg_long((int64_t)x.stride),
+        clf_arg_tensor(w.data),
+        clf_arg_long((int64_t)w.panel_stride),
+        clf_arg_long((int64_t)w.row_stride),
+        clf_arg_tensor(e.bias),
+        clf_arg_tensor(e.residual),
+        clf_arg_long((int64_t)e.residual.stride),
+        clf_arg_int(y.rows),
+        clf_arg_int(w.k),
+        clf_arg_int(w.n),
+    };
+    clf_launch(run, &spec, range, cost, arguments, (int)(sizeof arguments / sizeof *arguments));
+}
+
+// A launch over rows and shares of their columns: on a CPU a row is one work-item's.
+static clf_range row_range(const clf_device *device, int rows, int cols) {
+    const clf_profile *profile = clf_device_profile(device);
+    const int shares = on_cpu(device) ? 1 : ceil_div(cols, profile->lanes * profile->vector_width);
+    return (clf_range){.groups = {(size_t)rows, (size_t)shares, 1},
+                       .local = {1, (size_t)profile->lanes, 1}};
+}
+
+static void run_epilogue(clf_run *run, clf_tensor y, clf_linear e) {
+    const clf_kernel_spec spec = {
+        .file = "linear", .kernel = "epilogue", .defines = {{"ACT", e.activation}}};
+    const clf_cost cost = {.bytes = 4.0 * y.rows * y.cols * (e.residual.chunk ? 3 : 2)};
+    const clf_arg arguments[] = {
+        clf_arg_tensor(y),
+        clf_arg_long((int64_t)y.stride),
+        clf_arg_tensor(e.bias),
+        clf_arg_tensor(e.residual),
+        clf_arg_long((int64_t)e.residual.stride),
+        clf_arg_int(y.cols),
+    };
+    clf_launch(run, &spec, row_range(run->device, y.rows, y.cols), cost, arguments,
+               (int)(sizeof arguments / sizeof *arguments));
+}
+
+static void run_clblast(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear e) {
+    clf_tensor plain = w.data;
+    plain.rows = w.k;
+    plain.cols = w.n;
+    plain.stride = w.row_stride;
+    float beta = 0;
+    if (e.residual.chunk && same_place(y, e.residual)) {
+        beta = 1;
+        e.residual = (clf_tensor){0};
+    }
+    clf_clblast_gemm(run, y, x, plain, beta);
+    if (e.bias.chunk || e.residual.chunk || e.activation != CLF_ACT_NONE) run_epilogue(run, y, e);
+}
+
+void clf_linear_run(clf_run *run, clf_gemm variant, clf_tensor y, clf_tensor x, clf_weight w,
+                    clf_linear epilogue) {
+    if (variant == CLF_GEMM_CLBLAST)
+        run_clblast(run, y, x, w, epilogue);
+    else
+        run_panel(run, y, x, w, epilogue);
+}
+
+// CLBlast is believed on a device only after it gave the right result there.
+static bool clblast_is_right(clf_device *device, clf_linear_state *state, int row_class) {
+    static const int rows[CLF_ROW_CLASSES] = {1, 7, 31, 127, 1031};
+    clf_trust *trust = &state->clblast[row_class];
+    if (*trust == CLF_TRUST_UNKNOWN) {
+        const bool passed = clf_linear_check(device, CLF_GEMM_CLBLAST, rows[row_class]);
+        *trust = passed ? CLF_TRUST_PASSED : CLF_TRUST_FAILED;
+        if (!passed)
+            clf_log(CLF_LOG_WARNING,
+                    "CLBlast gives wrong results on this device for %d rows; "
+                    "clformer's own matrix product is used instead",
+                    rows[row_class]);
+    }
+    return *trust == CLF_TRUST_PASSED;
+}
+
+static clf_gemm choose(clf_run *run, int rows) {
+    const char *option = clf_device_gemm_option(run->device);
+    if (strcmp(option, "panel") == 0) return CLF_GEMM_PANEL;
+    clf_linear_state *state = clf_linear_state_get(run);
+    if (!state) return CLF_GEMM_PANEL;
+    const int row_class = clf_row_class(rows);
+    const bool wanted =
+        strcmp(option, "clblast") == 0 || state->tuning.gemm[row_class] == CLF_GEMM_CLBLAST;
+    return wanted && clblast_is_right(run->device, state, row_class) ? CLF_GEMM_CLBLAST
+                                                                     : CLF_GEMM_PANEL;
+}
+
+clf_gemm clf_linear_variant(clf_device *device, int rows, int k, int n) {
+    (void)k;
+    (void)n;
+    clf_run run = clf_run_begin(device);
+    return choose(&run, rows);
+}
+
+static bool shapes_fit(clf_tensor y, clf_tensor x, clf_weight w, clf_linear e) {
+    return x.rows == y.rows && x.cols == w.k && y.cols == w.n &&
+           (!e.bias.chunk || (e.bias.rows == 1 && e.bias.cols == w.n)) &&
+           (!e.residual.chunk || (e.residual.rows == y.rows && e.residual.cols == y.cols));
+}
+
+void clf_op_linear(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear epilogue) {
+    if (run->status != CLF_OK || y.rows == 0) return;
+    if (!shapes_fit(y, x, w, epilogue)) {
+        clf_run_fail(run, clf_fail(CLF_ERROR_ARGUMENT,
+                                   "linear: (%d, %d) = (%d, %d) . (%d, %d) does not fit", y.rows,
+                                   y.cols, x.rows, x.cols, w.k, w.n));
+        return;
+    }
+    clf_gemm variant = choose(run, y.rows);
+    const bool clblast_cannot =
+        !is_plain(w) || (epilogue.activation != CLF_ACT_NONE && epilogue.residual.chunk &&
+                         same_place(y, epilogue.residual));
+    if (clblast_cannot) variant = CLF_GEMM_PANEL;
+    clf_linear_run(run, variant, y, x, w, epilogue);
+}
+
+void clf_op_gate(clf_run *run, clf_tensor y, clf_tensor x, clf_activation activation) {
+    if (run->status != CLF_OK || y.rows == 0) return;
+    if (x.rows != y.rows || x.cols != 2 * y.cols) {
+        clf_run_fail(run, clf_fail(CLF_ERROR_ARGUMENT, "gate: (%d, %d) of (%d, %d) does not fit",
+                                   y.rows, y.cols, x.rows, x.cols));
+        return;
+    }
+    const clf_kernel_spec spec = {
+        .file = "linear", .kernel = "gate", .defines = {{"ACT", activation}}};
+    const clf_cost cost = {.bytes = 12.0 * y.rows * y.cols};
+    const clf_arg arguments[] = {
+        clf_arg_tensor(y),   clf_arg_long((int64_t)y.stride),
+        clf_arg_tensor(x),   clf_arg_long((int64_t)x.stride),
+        clf_arg_int(y.cols),
+    };
+    clf_launch(run, &spec, row_range(run->device, y.rows, y.cols), cost, arguments,
+               (int)(sizeof arguments / sizeof *arguments));
+}
