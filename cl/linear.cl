@@ -27,9 +27,6 @@
 #ifndef FMA
 #define FMA 1
 #endif
-#ifndef UNROLL
-#define UNROLL 4
-#endif
 #ifndef ACT
 #define ACT 0
 #endif
@@ -111,7 +108,6 @@ __kernel void linear(TENSOR(float, y), const ulong y_stride, TENSOR(const float,
 #pragma unroll
         for (int v = 0; v < NV; v++) sum[r][v] = (floatv)(0.0f);
     }
-#pragma unroll UNROLL
     for (int k = slice * slice_length; k < end; k++) {
         // Aligned: weights begin at a multiple of 16 floats.
         __global const floatv *weights = (__global const floatv *)(w + row_stride * k);
@@ -146,13 +142,12 @@ __kernel void linear(TENSOR(float, y), const ulong y_stride, TENSOR(const float,
 #endif
 #pragma unroll
     for (int r = 0; r < MR; r++) {
-        if (row + r >= m) break;
 #pragma unroll
         for (int v = 0; v < NV; v++) {
             const int c = column + v * VW;
-            if (c >= n) break;
-            finish(sum[r][v], y + (row + r) * y_stride + c, bias ? bias + c : 0,
-                   residual ? residual + (row + r) * residual_stride + c : 0, n - c);
+            if (row + r < m && c < n)
+                finish(sum[r][v], y + (row + r) * y_stride + c, bias ? bias + c : 0,
+                       residual ? residual + (row + r) * residual_stride + c : 0, n - c);
         }
     }
 }
