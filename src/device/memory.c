@@ -10,7 +10,8 @@
 enum { ALIGNMENT = 128, MIB = 1 << 20 };
 
 // A blocking write costs a round trip to the device (some 50 us on a CPU driver), so small ones are
-// copied aside and queued. What was copied is done with whenever the queue has run empty.
+// copied aside and queued. What was copied is done with whenever the queue has run empty,
+// which some drivers do not promise after a blocking transfer: they let it overtake a queued write.
 enum { STAGING_BYTES = MIB, STAGED_WRITE = STAGING_BYTES / 16 };
 
 int clf_dtype_size(clf_dtype dtype) {
@@ -230,7 +231,7 @@ void clf_write(clf_run *run, clf_tensor t, const void *data) {
     cl_int code = clEnqueueWriteBuffer(device->queue, t.chunk->memory, staged ? CL_FALSE : CL_TRUE,
                                        to.offset, to.bytes, data, 0, NULL, wanted(run, &event));
     done(run, code, "write", (double)to.bytes, event);
-    if (!staged && code == CL_SUCCESS) clf_device_idle(device);
+    if (!staged && code == CL_SUCCESS) clf_run_finish(run);
 }
 
 void clf_read(clf_run *run, clf_tensor t, void *data) {
@@ -240,7 +241,7 @@ void clf_read(clf_run *run, clf_tensor t, void *data) {
     cl_int code = clEnqueueReadBuffer(run->device->queue, t.chunk->memory, CL_TRUE, from.offset,
                                       from.bytes, data, 0, NULL, wanted(run, &event));
     done(run, code, "read", (double)from.bytes, event);
-    if (code == CL_SUCCESS) clf_device_idle(run->device);
+    if (code == CL_SUCCESS) clf_run_finish(run);
 }
 
 void clf_copy(clf_run *run, clf_tensor to, clf_tensor from) {
