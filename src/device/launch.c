@@ -212,7 +212,10 @@ static kernel *get_kernel(clf_run *run, const clf_kernel_spec *spec) {
 bool clf_kernel_try(clf_run *run, const clf_kernel_spec *spec) {
     if (run->status != CLF_OK) return false;
     clf_run trial = clf_run_begin(run->device);
-    return get_kernel(&trial, spec) != NULL;
+    run->device->trying = true;
+    bool built = get_kernel(&trial, spec) != NULL;
+    run->device->trying = false;
+    return built;
 }
 
 int clf_kernel_max_group(clf_run *run, const clf_kernel_spec *spec) {

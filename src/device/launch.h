@@ -69,7 +69,8 @@ void clf_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_
                 const clf_arg *arguments, int count);
 
 // Builds the kernel without running it; false if it does not build here, which is then not a
-// failure of the run (the message is logged). For trial compilation of optional variants.
+// failure of the run (the compiler's log goes to the debug log). For trial compilation of optional
+// variants.
 bool clf_kernel_try(clf_run *run, const clf_kernel_spec *spec);
 
 // The largest work-group this kernel may run with here (CL_KERNEL_WORK_GROUP_SIZE), 0 on failure.

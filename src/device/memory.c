@@ -32,7 +32,7 @@ clf_tensor clf_tensor_cols(clf_tensor t, int first, int cols) {
     return t;
 }
 
-bool clf_tensor_is_packed(clf_tensor t) {
+static bool is_packed(clf_tensor t) {
     return t.rows <= 1 || t.stride == (uint64_t)t.cols;
 }
 
@@ -134,6 +134,11 @@ static uint64_t chunk_size(const clf_arena *arena, uint64_t bytes) {
 clf_tensor clf_arena_take(clf_run *run, clf_arena *arena, int rows, int cols, clf_dtype dtype) {
     clf_tensor t = {.stride = (uint64_t)cols, .rows = rows, .cols = cols, .dtype = dtype};
     if (run->status != CLF_OK) return t;
+    if (rows < 0 || cols < 0) {
+        clf_run_fail(
+            run, clf_fail(CLF_ERROR_ARGUMENT, "%s: a (%d, %d) tensor", arena->what, rows, cols));
+        return t;
+    }
     // At least one unit, so that an empty tensor has a chunk as well.
     uint64_t size = (uint64_t)clf_dtype_size(dtype);
     uint64_t bytes = (uint64_t)rows * (uint64_t)cols * size;
@@ -190,7 +195,7 @@ typedef struct span {
 // Bytes of a packed tensor; false if there is nothing to transfer.
 static bool tensor_span(clf_run *run, clf_tensor t, const char *verb, span *bytes) {
     if (run->status != CLF_OK || t.rows == 0 || t.cols == 0) return false;
-    if (!t.chunk || !clf_tensor_is_packed(t)) {
+    if (!t.chunk || !is_packed(t)) {
         clf_run_fail(run, clf_fail(CLF_ERROR_ARGUMENT, "%s of a tensor that is %s", verb,
                                    t.chunk ? "a view of columns" : "empty"));
         return false;

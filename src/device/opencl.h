@@ -36,6 +36,7 @@ struct clf_device {
     unsigned char *staging;           // host copies of small writes that may not have happened yet
     size_t staged;                    // bytes of it in use
     struct clf_kernel_table *kernels; // NULL until the first is built
+    bool trying;                      // an optional kernel: that it does not build is no warning
     struct clf_recorder *recorder;    // NULL unless tracing or profiling
 };
 
@@ -63,7 +64,6 @@ void clf_caps_query(cl_device_id id, clf_device_kind kind, clf_caps *caps);
 clf_status clf_memory_start(clf_device *device);
 // To be called when the queue is known to be empty.
 void clf_device_idle(clf_device *device);
-bool clf_tensor_is_packed(clf_tensor t);
 
 // ---- cache.c ----
 // A program that an earlier process compiled; false if there is none that works here.

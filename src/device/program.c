@@ -67,8 +67,9 @@ static clf_status fail_build(const clf_device *device, cl_program program, cl_in
     char *log = build_log(device, program);
     const char *line = "";
     int length = log ? error_line(log, &line) : 0;
-    clf_log(CLF_LOG_WARNING, "cl/%s.cl with %s does not build on %s: %s\n%s", file, options,
-            device->info.name, clf_cl_error(code), log ? log : "");
+    clf_log(device->trying ? CLF_LOG_DEBUG : CLF_LOG_WARNING,
+            "cl/%s.cl with %s does not build on %s: %s\n%s", file, options, device->info.name,
+            clf_cl_error(code), log ? log : "");
     clf_status status =
         clf_fail(CLF_ERROR_BUILD, "cl/%s.cl with %s does not build on %s (%s): %.*s", file, options,
                  device->info.name, clf_cl_error(code), length, line);

@@ -54,7 +54,10 @@ static void check_launch(clf_device *device) {
             CU_ASSERT(fabs(got[r] - sum) <= widths[w] * 1e-6);
         }
     }
-    sum_rows(&run, y, clf_tensor_rows(x, 0, 0)); // no groups: nothing happens
+    sum_rows(&run, y, clf_tensor_rows(x, 0, 0));          // no groups: nothing happens
+    const clf_arg none = clf_arg_tensor((clf_tensor){0}); // an optional argument that is absent
+    clf_launch(&run, &(clf_kernel_spec){"selftest", "empty", {{0}}}, (clf_range){.groups = {1}},
+               (clf_cost){0}, &none, 1);
     CLF_ASSERT_OK(clf_run_finish(&run));
     clf_arena_destroy(arena);
 }
@@ -97,14 +100,16 @@ static void test_bad_launch(void) {
 }
 
 static struct {
-    char text[4096];
+    char text[4096]; // the last compiler log
+    clf_log_level level;
     int count;
 } logged;
 
 static void remember_log(void *user, clf_log_level level, const char *message) {
     (void)user;
-    if (level != CLF_LOG_WARNING) return;
+    if (!strstr(message, "does not build")) return;
     snprintf(logged.text, sizeof logged.text, "%s", message);
+    logged.level = level;
     logged.count++;
 }
 
@@ -112,11 +117,12 @@ static void remember_log(void *user, clf_log_level level, const char *message) {
 static void check_build_failure(clf_device *device) {
     const clf_kernel_spec broken = {"selftest", "fma_peak", {{"rounds", 41}}};
     logged.count = 0;
-    clf_log_set(remember_log, NULL, CLF_LOG_WARNING);
+    clf_log_set(remember_log, NULL, CLF_LOG_DEBUG);
     clf_run run = clf_run_begin(device);
     CU_ASSERT_FALSE(clf_kernel_try(&run, &broken));
     CU_ASSERT_EQUAL(run.status, CLF_OK);
     CU_ASSERT_EQUAL(logged.count, 1);
+    CU_ASSERT_EQUAL(logged.level, CLF_LOG_DEBUG);
     CU_ASSERT_PTR_NOT_NULL(strstr(logged.text, "-Drounds=41"));
     CU_ASSERT_PTR_NOT_NULL(strstr(logged.text, "error"));
     clf_launch(&run, &broken, (clf_range){.groups = {1}}, (clf_cost){0}, NULL, 0);
@@ -125,6 +131,12 @@ static void check_build_failure(clf_device *device) {
     CU_ASSERT_PTR_NOT_NULL(strstr(clf_last_error(), "cl/selftest.cl"));
     CU_ASSERT_PTR_NOT_NULL(strstr(clf_last_error(), "-Drounds=41"));
     CU_ASSERT_PTR_NULL(strchr(clf_last_error(), '\n'));
+    const clf_kernel_spec needed = {"selftest", "fma_peak", {{"rounds", 42}}};
+    run = clf_run_begin(device);
+    clf_launch(&run, &needed, (clf_range){.groups = {1}}, (clf_cost){0}, NULL, 0);
+    CU_ASSERT_EQUAL(run.status, CLF_ERROR_BUILD);
+    CU_ASSERT_EQUAL(logged.count, 2);
+    CU_ASSERT_EQUAL(logged.level, CLF_LOG_WARNING);
     clf_log_set(NULL, NULL, CLF_LOG_WARNING);
     run = clf_run_begin(device);
     CU_ASSERT(clf_kernel_try(&run, &(clf_kernel_spec){"selftest", "fma_peak", {{0}}}));
