@@ -29,6 +29,12 @@ int complain_status(clf_status status) {
     return status == CLF_ERROR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
 }
 
+int complain_output(void) {
+    if (errno == EPIPE) return EXIT_PIPE; // the reader has seen enough
+    complain("standard output: cannot write: %s", strerror(errno));
+    return EXIT_FAILED;
+}
+
 static void log_line(void *user, clf_log_level level, const char *message) {
     (void)user;
     fprintf(stderr, "clformer: %s%s\n", level == CLF_LOG_WARNING ? "warning: " : "", message);
@@ -78,6 +84,13 @@ static bool store(const option_row *row, void *values, const char *text) {
 
 enum { MAX_OPTIONS = 40, FIRST_LONG = 256 };
 
+// getopt tells a short option by its letter, which may stand among others: -qZ.
+static void complain_option(const char *argument, const char *command) {
+    char letter[] = {'-', (char)optopt, '\0'};
+    bool is_short = optopt > 0 && optopt < FIRST_LONG;
+    complain("unknown option %s; see clformer %s --help", is_short ? letter : argument, command);
+}
+
 bool parse_options(const command *command, void *values, int *argc, char ***argv, int *code) {
     struct option long_options[MAX_OPTIONS + 1] = {0};
     char letters[2 * MAX_OPTIONS + 2] = ":", *letter = letters + 1;
@@ -105,8 +118,7 @@ bool parse_options(const command *command, void *values, int *argc, char ***argv
             return false;
         }
         if (!row) {
-            complain("unknown option %s; see clformer %s --help", (*argv)[optind - 1],
-                     command->name);
+            complain_option((*argv)[optind - 1], command->name);
             return false;
         }
         if (!store(row, values, optarg)) {

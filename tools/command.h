@@ -79,6 +79,9 @@ bool parse_options(const command *command, void *values, int *argc, char ***argv
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 // The same with the library's last error; returns the exit code that fits the status.
 int complain_status(clf_status status);
+// Says why standard output could not be written (errno; nothing if its reader went away), and
+// returns the exit code.
+int complain_output(void);
 
 // Opens the device the options ask for and logs according to `verbose`.
 clf_status open_device(const common_options *options, clf_device **device);

@@ -85,7 +85,7 @@ static int score_all(clf_translator *translator, const score_options *given, lin
             complain("SOURCE and TARGET differ in length after line %zu", done);
             return EXIT_FAILED;
         }
-        if (fflush(stdout) != 0) return EXIT_PIPE;
+        if (fflush(stdout) != 0 || ferror(stdout)) return complain_output();
     }
 }
 

@@ -132,13 +132,6 @@ static void print_line(const translate_options *given, const clf_translations *r
     puts(clf_translations_text(result, line, 0));
 }
 
-// Exit code of a failed write to standard output.
-static int complain_output(void) {
-    if (errno == EPIPE) return EXIT_PIPE; // the reader has seen enough
-    complain("standard output: cannot write: %s", strerror(errno));
-    return EXIT_FAILED;
-}
-
 static int translate_all(clf_translator *translator, const translate_options *given,
                          clf_translate_options *made, line_reader *reader) {
     progress bar;
