@@ -35,7 +35,7 @@ typedef struct clf_model_info {
     int width, encoder_layers, decoder_layers, encoder_heads, decoder_heads, ffn;
     int source_vocabulary, target_vocabulary;
     int default_beam, default_max_length;
-    int64_t parameters;   // numbers, each counted once
+    int64_t parameters;    // numbers, each counted once
     uint64_t device_bytes; // device memory that the parameters take
 } clf_model_info;
 
@@ -43,7 +43,7 @@ CLF_API void clf_translator_get_info(const clf_translator *translator, clf_model
 
 // When a sentence's search ends (Hugging Face's `early_stopping`).
 typedef enum clf_early_stopping {
-    CLF_STOP_MODEL, // what the model's generation config says, else CLF_STOP_HEURISTIC
+    CLF_STOP_MODEL,     // what the model's generation config says, else CLF_STOP_HEURISTIC
     CLF_STOP_HEURISTIC, // false: when the best running beam, at its current length, cannot win
     CLF_STOP_EARLY,     // true: as soon as `beam` hypotheses are finished
     CLF_STOP_NEVER      // "never": only when no running beam can win at any length
@@ -62,15 +62,15 @@ typedef struct clf_translate_options {
     bool set_length_penalty; // take length_penalty from here
     float length_penalty;    // score = sum of log-probabilities / length^length_penalty
     clf_early_stopping early_stopping;
-    int max_length;        // tokens per sentence, the start token included
-    int min_length;        // likewise
-    const int *suppress;   // token ids that must not be produced, besides the model's own
-    int suppress_count;    //
-    const char *prefix;    // every translation begins with this text
+    int max_length;              // tokens per sentence, the start token included
+    int min_length;              // likewise
+    const int *suppress;         // token ids that must not be produced, besides the model's own
+    int suppress_count;          //
+    const char *prefix;          // every translation begins with this text
     const char *const *prefixes; // one per line, instead of `prefix`; NULL entries: none
-    int batch_tokens;      // budget of a batch: source tokens times beams; default by device
-    bool no_split;         // do not split long lines into sentences
-    int split_tokens;      // lines with more source tokens than this are split; default 128
+    int batch_tokens;            // budget of a batch: source tokens, and 8 a sentence, times beams
+    bool no_split;               // do not split long lines into sentences
+    int split_tokens;            // lines with more source tokens than this are split; default 128
     clf_progress_function *progress;
     void *user;
 } clf_translate_options;

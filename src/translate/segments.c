@@ -108,10 +108,14 @@ void clf_segments_order(const clf_segments *segments, size_t *order) {
 
 int clf_segments_batch(const clf_segments *segments, const size_t *order, size_t first, int budget,
                        int beam) {
+    // A sentence costs something besides its tokens: what it is translated to has a length, too,
+    // and a batch of single words should not plan a cache for thousands of them.
+    enum { SENTENCE_TOKENS = 8 };
     size_t tokens = 0, next = first;
     do {
         const clf_segment *segment = &segments->data[order[next]];
-        tokens += (segment->ids.count + segment->target.count) * (size_t)beam;
+        size_t length = segment->ids.count + segment->target.count + SENTENCE_TOKENS;
+        tokens += length * (size_t)beam;
         if (tokens > (size_t)budget && next > first) break;
         next++;
     } while (next < segments->count);
@@ -121,5 +125,5 @@ int clf_segments_batch(const clf_segments *segments, const size_t *order, size_t
 int clf_default_batch_tokens(const clf_device *device) {
     // Enough rows to fill a GPU; on a CPU just enough that products of matrices run at full speed
     // while activations stay near the caches.
-    return clf_device_caps(device)->kind <= CLF_DEVICE_INTEGRATED_GPU ? 32768 : 4096;
+    return clf_device_caps(device)->kind <= CLF_DEVICE_INTEGRATED_GPU ? 32768 : 1536;
 }
