@@ -29,18 +29,24 @@ static void breaks_finish(breaks *b) {
     if (b->text) utext_close(b->text);
 }
 
-// An iterator over the boundaries of `text`, whose positions are bytes. The root locale's rules
-// serve every language.
-static clf_status breaks_init(UBreakIteratorType type, const char *text, size_t size, breaks *b) {
-    UErrorCode code = U_ZERO_ERROR;
-    *b = (breaks){0};
-    b->text = utext_openUTF8(NULL, text, (int64_t)size, &code);
-    b->iterator = ubrk_open(type, "", NULL, 0, &code);
-    if (U_SUCCESS(code)) ubrk_setUText(b->iterator, b->text, &code);
-    if (U_SUCCESS(code)) return CLF_OK;
-    breaks_finish(b);
+static clf_status fail_icu(UErrorCode code) {
     return clf_fail(CLF_ERROR_UNSUPPORTED, "ICU cannot find boundaries in text: %s",
                     u_errorName(code));
+}
+
+// The root locale's rules serve every language.
+static clf_status breaks_init(UBreakIteratorType type, breaks *b) {
+    UErrorCode code = U_ZERO_ERROR;
+    *b = (breaks){.iterator = ubrk_open(type, "", NULL, 0, &code)};
+    return U_SUCCESS(code) ? CLF_OK : fail_icu(code);
+}
+
+// Moves to the beginning of a text, whose positions are bytes.
+static clf_status breaks_set(breaks *b, const char *text, size_t size) {
+    UErrorCode code = U_ZERO_ERROR;
+    b->text = utext_openUTF8(b->text, text, (int64_t)size, &code);
+    ubrk_setUText(b->iterator, b->text, &code);
+    return U_SUCCESS(code) ? CLF_OK : fail_icu(code);
 }
 
 // White space as Python's str.strip() and thus Hugging Face's tokenizers see it.
@@ -83,10 +89,10 @@ static clf_status push_trimmed(const char *text, size_t begin, size_t end, clf_s
 clf_status clf_split_sentences(const char *text, size_t size, clf_spans *spans) {
     breaks b;
     CLF_TRY(check_size(size));
-    CLF_TRY(breaks_init(UBRK_SENTENCE, text, size, &b));
+    CLF_TRY(breaks_init(UBRK_SENTENCE, &b));
     size_t count = spans->count;
-    clf_status status = CLF_OK;
-    int32_t begin = ubrk_first(b.iterator), end;
+    clf_status status = breaks_set(&b, text, size);
+    int32_t begin = 0, end;
     while (status == CLF_OK && (end = ubrk_next(b.iterator)) != UBRK_DONE) {
         status = push_trimmed(text, (size_t)begin, (size_t)end, spans);
         begin = end;
@@ -109,35 +115,41 @@ static bool follows_punctuation(const char *text, size_t begin, size_t end) {
     return false;
 }
 
-// Where to cut [begin, size), more than `limit` bytes: at the last line break after punctuation in
-// the limit's second half, else at the last line break, else between characters.
-static size_t find_cut(UBreakIterator *lines, const char *text, size_t size, size_t begin,
-                       size_t limit) {
-    size_t end = begin + limit;
-    size_t last = (size_t)ubrk_preceding(lines, (int32_t)end + 1);
-    for (size_t cut = last; cut > begin + limit / 2; cut = (size_t)ubrk_previous(lines)) {
-        if (follows_punctuation(text, begin, cut)) return cut;
+// Where to cut `text` of more than `limit` bytes: at the last line break after punctuation in the
+// limit's second half, else at the last line break, else between characters.
+static size_t find_cut(UBreakIterator *lines, const char *text, size_t size, size_t limit) {
+    size_t end = limit;
+    while (end > 0 && U8_IS_TRAIL(text[end])) end--;
+    if (end == 0) { // not even one character fits
+        for (end = 1; end < size && U8_IS_TRAIL(text[end]);) end++;
+        return end;
     }
-    if (last > begin) return last;
-    while (end > begin && U8_IS_TRAIL(text[end])) end--;
-    if (end == begin) { // not even one character fits
-        for (end++; end < size && U8_IS_TRAIL(text[end]);) end++;
+    bool fits = ubrk_isBoundary(lines, (int32_t)end); // the iterator then stands there
+    size_t last = fits ? end : (size_t)ubrk_preceding(lines, (int32_t)end);
+    for (size_t cut = last; cut > limit / 2; cut = (size_t)ubrk_previous(lines)) {
+        if (follows_punctuation(text, 0, cut)) return cut;
     }
-    return end;
+    return last > 0 ? last : end;
 }
 
 clf_status clf_split_bytes(const char *text, size_t size, size_t limit, clf_spans *spans) {
+    // ICU sees one part at a time, since a step back in it can cost as much as the whole line.
+    enum { CONTEXT = 64 };
     breaks b;
     CLF_TRY(check_size(size));
     if (limit == 0) return clf_fail(CLF_ERROR_ARGUMENT, "cannot split text into parts of 0 bytes");
-    CLF_TRY(breaks_init(UBRK_LINE, text, size, &b));
+    CLF_TRY(breaks_init(UBRK_LINE, &b));
     size_t count = spans->count, begin = 0;
     clf_status status = CLF_OK;
-    while (status == CLF_OK && begin < size) {
-        size_t end = size - begin > limit ? find_cut(b.iterator, text, size, begin, limit) : size;
+    while (status == CLF_OK && size - begin > limit) {
+        size_t rest = size - begin, window = rest - limit > CONTEXT ? limit + CONTEXT : rest;
+        status = breaks_set(&b, text + begin, window);
+        if (status != CLF_OK) break;
+        size_t end = begin + find_cut(b.iterator, text + begin, rest, limit);
         status = push_trimmed(text, begin, end, spans);
         begin = end;
     }
+    if (status == CLF_OK) status = push_trimmed(text, begin, size, spans);
     if (status != CLF_OK) spans->count = count;
     breaks_finish(&b);
     return status;

@@ -141,28 +141,29 @@ done:
     return status;
 }
 
-// Whether each line ends in "\r\n". Where only some do, the carriage return is a piece's own.
+// Whether each line ends in "\r\n", but for a last one without an end. Where only some do, the
+// carriage return is a piece's own.
 static bool lines_end_in_crlf(const char *text, size_t size) {
-    bool crlf = size > 0;
-    for (const char *end, *c = text; crlf && c < text + size; c = end + 1) {
-        end = memchr(c, '\n', (size_t)(text + size - c));
-        if (!end) end = text + size;
-        crlf = end > c && end[-1] == '\r';
+    const char *end = text;
+    while ((end = memchr(end, '\n', (size_t)(text + size - end)))) {
+        if (end == text || end[-1] != '\r') return false;
+        end++;
     }
-    return crlf;
+    return true;
 }
 
 static clf_status read_lines(const char *path, const char *text, size_t bytes, int size,
                              clf_vocabulary **v) {
-    size_t count = 0, id = 0, tail = lines_end_in_crlf(text, bytes) ? 1 : 0;
-    bool added;
+    size_t count = 0, id = 0;
+    bool crlf = lines_end_in_crlf(text, bytes), added;
     for (size_t i = 0; i < bytes; i++) count += text[i] == '\n' || i + 1 == bytes;
     if (count > (size_t)size) return fail_count(path, count, size);
     CLF_TRY(create(count, v));
     for (const char *end, *c = text; c < text + bytes; c = end + 1) {
         end = memchr(c, '\n', (size_t)(text + bytes - c));
+        size_t length = end ? (size_t)(end - c) - crlf : (size_t)(text + bytes - c);
         if (!end) end = text + bytes;
-        CLF_TRY(add(*v, id++, c, (size_t)(end - c) - tail, &added));
+        CLF_TRY(add(*v, id++, c, length, &added));
     }
     return CLF_OK;
 }
