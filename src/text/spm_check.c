@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -83,12 +84,14 @@ static bool piece_is_sound(reader r) {
 }
 
 // A character map: the size of a trie in bytes, the trie (a double array of 32-bit units, Darts
-// clone), and replacement strings with a NUL each. A unit holds a label, the offset to its
-// children, and whether the unit at that offset is a leaf with an index into the replacements.
+// clone), and replacement strings with a NUL each. A unit holds a label, the base of its children
+// (which stand at base ^ label), and whether the unit at its base is a leaf: an index into the
+// replacements.
 typedef struct charsmap {
     const unsigned char *units;
     size_t count, replacements;
-    size_t visits; // that may still be made: damaged units can form a cycle
+    size_t visits;             // that may still be made: damaged units can form a cycle
+    uint32_t *children, *next; // a list of units for each base; index + 1, 0 at the end
 } charsmap;
 
 enum {
@@ -97,64 +100,84 @@ enum {
     CHARSMAP_VISIT_FACTOR = 8, // visits per unit: keys with a common end may share units
 };
 
+static uint32_t read_unit(const charsmap *map, uint32_t index) {
+    return read_u32(map->units + 4 * (size_t)index);
+}
+
+static void list_children(charsmap *map) {
+    memset(map->children, 0, map->count * sizeof *map->children);
+    for (uint32_t i = 0; i < map->count; i++) {
+        uint32_t label = read_unit(map, i) & 0x800000ff;
+        uint32_t base = i ^ (label & 0xff);
+        if (label > 255 || base >= map->count) continue; // a leaf, or no possible child
+        map->next[i] = map->children[base];
+        map->children[base] = i + 1;
+    }
+}
+
 static bool trie_is_sound(charsmap *map, uint32_t index, int length, int matches) {
     if (map->visits-- == 0 || length > CHARSMAP_KEY_LIMIT) return false;
-    uint32_t unit = read_u32(map->units + 4 * (size_t)index);
+    uint32_t unit = read_unit(map, index);
     uint32_t base = index ^ (unit >> 10) << ((unit & 0x200) >> 6);
     if ((base | 255) >= map->count) return false;
     if (unit & 0x100) {
-        uint32_t value = read_u32(map->units + 4 * (size_t)base) & 0x7fffffff;
+        uint32_t value = read_unit(map, base) & 0x7fffffff;
         if (value >= map->replacements || ++matches > CHARSMAP_MATCH_LIMIT) return false;
     }
-    for (uint32_t label = 0; label < 256; label++) {
-        uint32_t child = read_u32(map->units + 4 * (size_t)(base ^ label));
-        if ((child & 0x800000ff) != label) continue;
-        if (!trie_is_sound(map, base ^ label, length + 1, matches)) return false;
+    for (uint32_t child = map->children[base]; child > 0; child = map->next[child - 1]) {
+        if (!trie_is_sound(map, child - 1, length + 1, matches)) return false;
     }
     return true;
 }
 
-static bool charsmap_is_sound(reader r) {
+// `scratch` has room for two numbers for each four bytes.
+static bool charsmap_is_sound(reader r, uint32_t *scratch) {
     if (r.size == 0) return true;
     if (r.size <= 4) return false;
     size_t trie = read_u32(r.data);
     if (trie == 0 || trie % 4 != 0 || trie >= r.size - 4 || r.data[r.size - 1] != 0) return false;
     charsmap map = {.units = r.data + 4, .count = trie / 4, .replacements = r.size - 4 - trie};
     map.visits = map.count * CHARSMAP_VISIT_FACTOR;
+    map.children = scratch;
+    map.next = scratch + map.count;
+    list_children(&map);
     return trie_is_sound(&map, 0, 0, 0);
 }
 
-static bool normalizer_is_sound(reader r) {
+static bool normalizer_is_sound(reader r, uint32_t *scratch) {
     field f;
     while (r.size > 0) {
         if (!read_field(&r, &f)) return false;
         if (f.number != NORMALIZER_CHARSMAP) continue;
-        if (f.wire != WIRE_BYTES || !charsmap_is_sound(f.content)) return false;
+        if (f.wire != WIRE_BYTES || !charsmap_is_sound(f.content, scratch)) return false;
     }
     return true;
 }
 
-clf_status clf_spm_check(const char *path, const void *data, size_t size) {
-    reader r = {data, size};
+static bool model_is_sound(reader r, uint32_t *scratch) {
     field f;
-    bool sound = true, has_piece = false, has_trainer = false, has_normalizer = false;
+    bool has_piece = false, has_trainer = false, has_normalizer = false, sound = true;
     while (sound && r.size > 0) {
-        if (!read_field(&r, &f)) {
-            sound = false;
-        } else if (f.number == MODEL_PIECE) {
+        if (!read_field(&r, &f)) return false;
+        if (f.number == MODEL_PIECE) {
             has_piece = true;
             sound = f.wire == WIRE_BYTES && piece_is_sound(f.content);
         } else if (f.number == MODEL_TRAINER) {
             has_trainer = true;
         } else if (f.number == MODEL_NORMALIZER || f.number == MODEL_DENORMALIZER) {
             has_normalizer |= f.number == MODEL_NORMALIZER;
-            sound = f.wire == WIRE_BYTES && normalizer_is_sound(f.content);
+            sound = f.wire == WIRE_BYTES && normalizer_is_sound(f.content, scratch);
         }
     }
-    if (!sound || !has_piece || !has_trainer || !has_normalizer) {
-        return clf_fail(CLF_ERROR_FORMAT,
-                        "%s: damaged, cut short or not a SentencePiece model; fetch it again",
-                        path);
-    }
-    return CLF_OK;
+    return sound && has_piece && has_trainer && has_normalizer;
+}
+
+clf_status clf_spm_check(const char *path, const void *data, size_t size) {
+    uint32_t *scratch = malloc((size / 4 + 1) * 2 * sizeof *scratch);
+    if (!scratch) return clf_fail_memory();
+    bool sound = model_is_sound((reader){data, size}, scratch);
+    free(scratch);
+    if (sound) return CLF_OK;
+    return clf_fail(CLF_ERROR_FORMAT,
+                    "%s: damaged, cut short or not a SentencePiece model; fetch it again", path);
 }

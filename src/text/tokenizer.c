@@ -33,16 +33,16 @@ struct clf_tokenizer {
     bool language_codes;
 };
 
-static clf_status map_spm(const char *path, clf_file_map *map) {
-    CLF_TRY(clf_file_map_open(path, map));
-    clf_status status = CLF_OK;
+static clf_status open_spm(const clf_file_map *map, clf_spm **spm) {
     if (map->size > SPM_LIMIT) {
-        status = clf_fail(CLF_ERROR_FORMAT, "%s: too large for a SentencePiece model", path);
-    } else {
-        status = clf_spm_check(path, map->data, map->size);
+        return clf_fail(CLF_ERROR_FORMAT, "%s: too large for a SentencePiece model", map->path);
     }
-    if (status != CLF_OK) clf_file_map_close(map);
-    return status;
+    CLF_TRY(clf_spm_check(map->path, map->data, map->size));
+    return clf_spm_open(map->path, map->data, map->size, spm);
+}
+
+static bool same_content(const clf_file_map *a, const clf_file_map *b) {
+    return a->size == b->size && a->size > 0 && memcmp(a->data, b->data, a->size) == 0;
 }
 
 // Opens both SentencePiece models; one that serves both languages is loaded once, though there
@@ -50,25 +50,15 @@ static clf_status map_spm(const char *path, clf_file_map *map) {
 static clf_status open_spms(clf_tokenizer *t, const clf_tokenizer_files *files) {
     clf_file_map source = {0}, target = {0};
     clf_status status = CLF_OK;
-    if (files->source_spm) {
-        status = map_spm(files->source_spm, &source);
-        if (status != CLF_OK) goto done;
-        status = clf_spm_open(files->source_spm, source.data, source.size, &t->spms[0]);
-        if (status != CLF_OK) goto done;
-        t->source.spm = t->spms[0];
+    if (files->source_spm) status = clf_file_map_open(files->source_spm, &source);
+    if (status == CLF_OK && files->target_spm) {
+        status = clf_file_map_open(files->target_spm, &target);
     }
-    if (files->target_spm) {
-        status = map_spm(files->target_spm, &target);
-        if (status != CLF_OK) goto done;
-        if (source.size == target.size && memcmp(source.data, target.data, source.size) == 0) {
-            t->target.spm = t->spms[0];
-            goto done;
-        }
-        status = clf_spm_open(files->target_spm, target.data, target.size, &t->spms[1]);
-        if (status != CLF_OK) goto done;
-        t->target.spm = t->spms[1];
-    }
-done:
+    if (status == CLF_OK && files->source_spm) status = open_spm(&source, &t->spms[0]);
+    bool same = files->source_spm && files->target_spm && same_content(&source, &target);
+    if (status == CLF_OK && files->target_spm && !same) status = open_spm(&target, &t->spms[1]);
+    t->source.spm = t->spms[0];
+    t->target.spm = same ? t->spms[0] : t->spms[1];
     clf_file_map_close(&source);
     clf_file_map_close(&target);
     return status;
@@ -227,6 +217,7 @@ clf_status clf_tokenizer_encode_target(const clf_tokenizer *tokenizer, const cha
 }
 
 static clf_status append(clf_string *text, const char *bytes, size_t size) {
+    if (size == 0) return CLF_OK;
     if (!clf_array_reserve(text, size)) return clf_fail_memory();
     memcpy(text->data + text->count, bytes, size);
     text->count += size;

@@ -31,14 +31,15 @@ clf_status clf_tokenizer_open(const clf_tokenizer_files *files, clf_tokenizer **
 void clf_tokenizer_close(clf_tokenizer *tokenizer); // NULL is allowed
 
 // Appends the ids of `size` bytes of source text to `ids`, the end token included where the model
-// wants one. Invalid UTF-8 counts as U+FFFD.
+// wants one. Invalid UTF-8 counts as U+FFFD, each byte. Special tokens written out in a text, such
+// as "</s>", are text like any other, but for language codes.
 clf_status clf_tokenizer_encode_source(const clf_tokenizer *tokenizer, const char *text,
                                        size_t size, clf_ids *ids);
 // The same for target text, without start and end tokens: for scoring and forced prefixes.
 clf_status clf_tokenizer_encode_target(const clf_tokenizer *tokenizer, const char *text,
                                        size_t size, clf_ids *ids);
-// Appends the text of target ids to `text` (no NUL). Ids of the end, start and padding tokens must
-// have been left out by the caller; control pieces give nothing.
+// Appends the text of target ids to `text` (no NUL). Start, end and control pieces give nothing;
+// nor does the unknown piece, but in segmented text. The caller must have left out padding.
 clf_status clf_tokenizer_decode(const clf_tokenizer *tokenizer, const int32_t *ids, size_t count,
                                 clf_string *text);
 // The target piece of an id, "?" if there is none. Lives as long as the tokenizer.

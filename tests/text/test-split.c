@@ -17,8 +17,8 @@ static void check_parts(const char *text, const clf_spans *spans, const char *ex
     for (size_t i = 0; i < spans->count; i++) {
         clf_span s = spans->data[i];
         CU_ASSERT_FATAL(s.begin < s.end && length + (s.end - s.begin) + 2 < sizeof got);
-        length += (size_t)sprintf(got + length, "%s%.*s", i > 0 ? "|" : "", (int)(s.end - s.begin),
-                                  text + s.begin);
+        length += (size_t)snprintf(got + length, sizeof got - length, "%s%.*s", i > 0 ? "|" : "",
+                                   (int)(s.end - s.begin), text + s.begin);
     }
     if (strcmp(got, expected) != 0) fprintf(stderr, "\n'%s' instead of '%s'\n", got, expected);
     CU_ASSERT_STRING_EQUAL(got, expected);
@@ -79,7 +79,8 @@ static void test_bytes_random(void) {
         char text[512] = "";
         size_t size = 0, limit = 4 + clf_rng_below(&rng, 40), at = 0;
         for (uint32_t n = clf_rng_below(&rng, 100); n > 0; n--) {
-            size += (size_t)sprintf(text + size, "%s", units[clf_rng_below(&rng, 9)]);
+            size += (size_t)snprintf(text + size, sizeof text - size, "%s",
+                                     units[clf_rng_below(&rng, 9)]);
         }
         spans.count = 0;
         CLF_ASSERT_OK(clf_split_bytes(text, size, limit, &spans));

@@ -61,6 +61,7 @@ static bool same_ids(const clf_ids *ids, const cJSON *expected) {
 }
 
 static bool same_text(const clf_string *text, const char *expected) {
+    if (text->count == 0) return *expected == '\0';
     return text->count == strlen(expected) && memcmp(text->data, expected, text->count) == 0;
 }
 
@@ -347,7 +348,8 @@ static void test_long_line(void) {
     CU_ASSERT_PTR_NOT_NULL_FATAL(t);
     static const char *const units[] = {"the cat ", "a", "\xE5\xB0\x8F", "\xF0\x9F\x98\x80", " "};
     for (int i = 0; i < 5; i++) {
-        size_t unit = strlen(units[i]), size = 1 << 20;
+        // SentencePiece takes quadratic time for a run of unknown characters.
+        size_t unit = strlen(units[i]), size = unit == 4 ? 1 << 17 : 1 << 20;
         char *line = malloc(size);
         CU_ASSERT_PTR_NOT_NULL_FATAL(line);
         for (size_t at = 0; at < size; at++) line[at] = units[i][at % unit];
