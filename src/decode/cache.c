@@ -35,19 +35,19 @@ void clf_cache_plan(clf_run *run, clf_cache *cache, int slots, int positions) {
     }
 }
 
-void clf_cache_grow(clf_run *run, clf_cache *cache, int positions) {
-    if (positions <= cache->positions || run->status != CLF_OK) return;
-    clf_arena *larger;
-    clf_run_fail(run, create_arena(cache->device, &larger));
+void clf_cache_grow(clf_run *run, clf_cache *cache, clf_tensor origin, int steps, int positions) {
+    clf_arena *grown;
     if (run->status != CLF_OK) return;
-    int kept = cache->positions * cache->slots;
+    clf_run_fail(run, create_arena(cache->device, &grown));
+    if (run->status != CLF_OK) return;
     for (int i = 0; i < cache->count; i++) {
         clf_tensor layer =
-            clf_arena_take(run, larger, positions * cache->slots, cache->cols, CLF_F32);
-        clf_copy(run, clf_tensor_rows(layer, 0, kept), cache->layers[i]);
+            clf_arena_take(run, grown, positions * origin.rows, cache->cols, CLF_F32);
+        clf_op_compact(run, layer, cache->layers[i], origin, cache->slots, steps);
         cache->layers[i] = layer;
     }
     clf_arena_destroy(cache->arena);
-    cache->arena = larger;
+    cache->arena = grown;
+    cache->slots = origin.rows;
     cache->positions = positions;
 }

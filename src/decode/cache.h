@@ -20,7 +20,10 @@ void clf_cache_finish(clf_cache *cache); // a zeroed cache is allowed
 
 // Forgets the contents and plans `positions` positions of `slots` hypotheses; memory is reused.
 void clf_cache_plan(clf_run *run, clf_cache *cache, int slots, int positions);
-// Makes room for `positions` positions, keeping the contents.
-void clf_cache_grow(clf_run *run, clf_cache *cache, int positions);
+// Makes room for `positions` positions of the hypotheses that are left: keeps the first `steps`
+// positions of each row of `origin` (see clf_op_attention_step), after which position t of row r
+// stands in slot r and the cache has origin.rows slots. So one long translation does not make the
+// cache grow for all those that have left the batch.
+void clf_cache_grow(clf_run *run, clf_cache *cache, clf_tensor origin, int steps, int positions);
 
 #endif

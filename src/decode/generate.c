@@ -163,16 +163,28 @@ static void choose(clf_run *run, stepper *s, clf_tensor hidden, clf_search_candi
     *candidates = (clf_search_candidates){.logprobs = s->found, .tokens = s->order, .k = k};
 }
 
+// Makes room for more positions than were planned. Afterwards row r's past stands in slot r.
+static void grow_cache(clf_run *run, stepper *s, clf_tensor origin, int position) {
+    int longest = s->options->search.max_length, doubled = 2 * position;
+    clf_cache_grow(run, &s->g->cache, origin, position, doubled < longest ? doubled : longest);
+    size_t count = (size_t)origin.rows * (size_t)origin.cols;
+    int32_t *own = malloc(count * sizeof *own);
+    if (!own) {
+        clf_run_fail(run, clf_fail_memory());
+        return;
+    }
+    for (size_t i = 0; i < count; i++) own[i] = (int32_t)(i / (size_t)origin.cols);
+    clf_write(run, origin, own);
+    free(own);
+}
+
 static void step(clf_run *run, stepper *s, const clf_search_row *rows, int count) {
     clf_generator *g = s->g;
     int position = clf_search_position(s->search);
-    if (position >= g->cache.positions) {
-        int longest = s->options->search.max_length, doubled = 2 * g->cache.positions;
-        clf_cache_grow(run, &g->cache, doubled < longest ? doubled : longest);
-    }
     clf_tensor fed = feed(run, s, rows, count, position);
     clf_tensor origin = clf_tensor_rows(s->origin[position % 2], 0, count);
     clf_op_reorder(run, origin, s->origin[1 - position % 2], clf_tensor_rows(fed, 3, 1), position);
+    if (position >= g->cache.positions) grow_cache(run, s, origin, position);
     clf_step next = {.ids = clf_tensor_rows(fed, 0, 1),
                      .where = clf_tensor_rows(fed, 1, 1),
                      .sentence = clf_tensor_rows(fed, 2, 1),

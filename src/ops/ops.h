@@ -148,6 +148,11 @@ void clf_op_attention_cross(clf_run *run, clf_tensor y, clf_attention_cross a);
 // stride.
 void clf_op_reorder(clf_run *run, clf_tensor to, clf_tensor from, clf_tensor parent, int steps);
 
+// A cache whose batch has shrunk, moved to one of origin.rows slots (ops/cache.c, cl/cache.cl): row
+// t * origin.rows + r of `to` = row t * slots + origin[r][t] of `from`, for t < steps.
+void clf_op_compact(clf_run *run, clf_tensor to, clf_tensor from, clf_tensor origin, int slots,
+                    int steps);
+
 // ---- rows of logits (ops/softmax.c, ops/topk.c, cl/softmax.cl, cl/topk.cl) ----------------------
 
 void clf_op_softmax(clf_run *run, clf_tensor y, clf_tensor x);     // may be in place
