@@ -17,7 +17,10 @@ __kernel void stream(TENSOR(float, y), TENSOR(const float, x), const float scale
 }
 
 // `rounds` times 16 dependent chains of fused multiply-adds on vectors of VW: 32 * VW * rounds
-// floating-point operations per work-item. What the arithmetic can do.
+// floating-point operations per work-item. What the arithmetic can do. FMA 0: fma() is slow here.
+#ifndef FMA
+#define FMA 1
+#endif
 __kernel void fma_peak(TENSOR(float, y), const int rounds) {
     USE(y);
     floatv a[16];
@@ -25,7 +28,7 @@ __kernel void fma_peak(TENSOR(float, y), const int rounds) {
     const floatv scale = (floatv)(0.5f), shift = (floatv)((float)get_global_id(0));
     for (int i = 0; i < rounds; i++) {
 #pragma unroll
-        for (int j = 0; j < 16; j++) a[j] = fma(a[j], scale, shift);
+        for (int j = 0; j < 16; j++) a[j] = FMA ? fma(a[j], scale, shift) : a[j] * scale + shift;
     }
     floatv sum = a[0];
     for (int j = 1; j < 16; j++) sum += a[j];

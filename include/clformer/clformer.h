@@ -5,6 +5,7 @@
 
 #include <clformer/device.h>
 #include <clformer/log.h>
+#include <clformer/probe.h>
 #include <clformer/status.h>
 #include <clformer/translate.h>
 

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// What matters to a Transformer, and what clformer makes of it.
+#include <stdio.h>
+
+#include "probe/probe.h"
+
+typedef struct row {
+    const char *key, *name;
+    bool present;
+    clf_probe_use use;
+    const char *note;
+} row;
+
+static clf_probe_use used_if(bool present, clf_probe_use otherwise) {
+    return present ? CLF_PROBE_USED : otherwise;
+}
+
+static const char *lanes_note(bool cpu) {
+    return cpu ? "one work-item owns a row here" : "row reductions; attention tiles";
+}
+
+void clf_probe_capabilities(clf_prober *p) {
+    const clf_caps *caps = clf_device_caps(p->device);
+    const clf_profile *profile = clf_device_profile(p->device);
+    const bool cpu = profile->lanes == 1;
+    const row rows[CLF_PROBE_CAPABILITIES] = {
+        {"compiler", "compiler at run time", caps->online_compiler,
+         used_if(caps->online_compiler, CLF_PROBE_REQUIRED),
+         "kernels are compiled for this device"},
+        {"vectors", "vectors of floats", caps->native_float_width > 1, CLF_PROBE_USED, ""},
+        {"work_group", "largest work-group", caps->max_group > 1,
+         cpu ? CLF_PROBE_NOT_NEEDED : CLF_PROBE_USED, lanes_note(cpu)},
+        {"local_memory", "real local memory", caps->local_is_real,
+         cpu                   ? CLF_PROBE_NOT_NEEDED
+         : caps->local_is_real ? CLF_PROBE_USED
+                               : CLF_PROBE_FALLBACK,
+         cpu                   ? "caches do its work"
+         : caps->local_is_real ? "row reductions; attention tiles"
+                               : "used all the same: drivers understate it"},
+        {"fma", "fused multiply-add", caps->fma, used_if(caps->fma, CLF_PROBE_FALLBACK),
+         caps->fma ? "matrix products" : "multiply, then add"},
+        {"half_storage", "half storage", true, CLF_PROBE_USED,
+         "F16 weights are widened on the device"},
+        {"half_arithmetic", "half arithmetic", caps->half_arithmetic, CLF_PROBE_NOT_NEEDED,
+         "products and sums are in float"},
+        {"double_arithmetic", "double arithmetic", caps->double_arithmetic, CLF_PROBE_NOT_NEEDED,
+         "float is accurate enough"},
+        {"denormals", "denormal floats", caps->denormals, CLF_PROBE_NOT_NEEDED,
+         "nothing that small counts"},
+        {"subgroups", "sub-groups", caps->subgroups, CLF_PROBE_NOT_NEEDED,
+         "reductions go through local memory"},
+        {"subgroup_shuffle", "sub-group shuffles", caps->subgroup_shuffle, CLF_PROBE_NOT_NEEDED,
+         "likewise"},
+        {"integer_dot", "integer dot product", caps->integer_dot, CLF_PROBE_NOT_NEEDED,
+         "int8 weights are widened to float at load"},
+        {"float_atomics", "float atomics", caps->float_atomics, CLF_PROBE_NOT_NEEDED,
+         "sums have a fixed order, so runs repeat"},
+        {"unified_memory", "memory shared with host", caps->unified_memory, CLF_PROBE_NOT_NEEDED,
+         "weights are copied once, at load"},
+    };
+    for (int i = 0; i < CLF_PROBE_CAPABILITIES; i++) {
+        const row *from = &rows[i];
+        clf_probe_capability *to = &p->result->capabilities[i];
+        *to = (clf_probe_capability){.key = from->key,
+                                     .name = from->name,
+                                     .present = from->present,
+                                     .use = from->use,
+                                     .note = from->note};
+        snprintf(to->value, sizeof to->value, from->present ? "yes" : "no");
+    }
+    clf_probe_capability *vectors = &p->result->capabilities[1];
+    snprintf(vectors->value, sizeof vectors->value, "%d native", caps->native_float_width);
+    vectors->note = cpu ? "a row is walked in vectors" : "wide loads";
+    clf_probe_capability *group = &p->result->capabilities[2];
+    snprintf(group->value, sizeof group->value, "%d items", caps->max_group);
+
+    if (cpu) {
+        snprintf(p->result->profile, sizeof p->result->profile,
+                 "CPU kernels: one work-item per row, vectors of %d", profile->vector_width);
+    } else {
+        snprintf(p->result->profile, sizeof p->result->profile,
+                 "GPU kernels: %d work-items per row, vectors of %d", profile->lanes,
+                 profile->vector_width);
+    }
+}
