@@ -41,7 +41,7 @@ void clf_op_embed(clf_run *run, clf_tensor y, clf_weight table, clf_tensor ids,
 
 void clf_sinusoid_write(clf_run *run, clf_tensor table, int offset, double denominator) {
     if (!clf_shape_is(run, "sinusoid", "the table", table, CLF_ANY, CLF_ANY, CLF_F32)) return;
-    const int width = table.cols, half = width / 2;
+    const int width = table.cols, sines = (width + 1) / 2;
     float *data = malloc((size_t)table.rows * (size_t)width * sizeof *data);
     if (!data && table.rows > 0) {
         clf_run_fail(run, clf_fail_memory());
@@ -49,11 +49,10 @@ void clf_sinusoid_write(clf_run *run, clf_tensor table, int offset, double denom
     }
     for (int t = 0; t < table.rows; t++) {
         float *row = data + (size_t)t * (size_t)width;
-        if (width % 2) row[width - 1] = 0;
-        for (int j = 0; j < half; j++) {
+        for (int j = 0; j < sines; j++) {
             double angle = (t + offset) * pow(10000, -j / denominator);
             row[j] = (float)sin(angle);
-            row[half + j] = (float)cos(angle);
+            if (sines + j < width) row[sines + j] = (float)cos(angle);
         }
     }
     clf_write(run, table, data);

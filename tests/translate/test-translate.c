@@ -2,6 +2,7 @@
 // The public calls on a tiny model: what must hold whatever the model says.
 #include "harness.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,9 @@
 
 #include <clformer/clformer.h>
 
-#define MODEL "marian-base"
+#include "device/device.h"
+
+#define MODEL "marian-untied"
 
 static clf_translator *open_model(clf_device *device) {
     clf_translator *t = NULL;
@@ -20,17 +23,17 @@ static clf_translator *open_model(clf_device *device) {
 
 // Lines of many lengths, with some that hold nothing.
 static const char *const lines[] = {
-    "the cat sat on the mat",
+    "tamatu nari ruki.",
     "",
-    "a",
-    "dog",
-    "the dog and the cat sat on the red mat by the door",
+    "ki",
+    "suku",
+    "suku ni sukiri ruki mutunu tamatu nari miriku tu risa.",
     "   \t ",
-    "red",
-    "a small cat",
-    "on the mat the cat sat and the dog sat on the cat",
-    "the \xff\xfe cat \x01\x02 sat",
-    "cat cat cat cat cat cat cat cat cat cat cat cat cat cat",
+    "risa",
+    "miriku tu risa.",
+    "nari ruki tamatu suku ni sukiri risa tu nari ruki suku.",
+    "tamatu \xff\xfe nari \x01\x02 ruki",
+    "tu tu tu tu tu tu tu tu tu tu tu tu tu tu tu tu tu",
 };
 enum { LINES = sizeof lines / sizeof *lines };
 
@@ -44,12 +47,19 @@ static clf_translations *translate(clf_translator *t, const char *const *from, s
     return result;
 }
 
-static void check_equal(const clf_translations *a, size_t i, const clf_translations *b, size_t j) {
+// With one matrix product for all row counts, as on a CPU, a row's result does not depend on its
+// neighbours: bit for bit. Elsewhere the product is chosen by the number of rows.
+static float tolerance(const clf_device *device) {
+    return clf_device_profile(device)->lanes == 1 ? 0 : 1e-4f;
+}
+
+static void check_equal(const clf_translations *a, size_t i, const clf_translations *b, size_t j,
+                        float within) {
     CU_ASSERT_EQUAL(clf_translations_nbest(a, i), clf_translations_nbest(b, j));
     for (int r = 0; r < clf_translations_nbest(a, i); r++) {
+        float difference = clf_translations_score(a, i, r) - clf_translations_score(b, j, r);
         CU_ASSERT_STRING_EQUAL(clf_translations_text(a, i, r), clf_translations_text(b, j, r));
-        // Bit for bit: a row's result must not depend on its neighbours.
-        CU_ASSERT_EQUAL(clf_translations_score(a, i, r), clf_translations_score(b, j, r));
+        CU_ASSERT(fabsf(difference) <= within);
     }
 }
 
@@ -63,13 +73,13 @@ static void batches_on(clf_device *device) {
         clf_translations *all = translate(t, lines, LINES, options);
         for (size_t i = 0; i < LINES; i++) {
             clf_translations *one = translate(t, lines + i, 1, options);
-            check_equal(all, i, one, 0);
+            check_equal(all, i, one, 0, tolerance(device));
             clf_translations_free(one);
         }
         for (size_t b = 0; b < sizeof budgets / sizeof *budgets; b++) {
             options.batch_tokens = budgets[b];
             clf_translations *other = translate(t, lines, LINES, options);
-            for (size_t i = 0; i < LINES; i++) check_equal(all, i, other, i);
+            for (size_t i = 0; i < LINES; i++) check_equal(all, i, other, i, tolerance(device));
             clf_translations_free(other);
         }
         CU_ASSERT_STRING_EQUAL(clf_translations_text(all, 1, 0), "");
@@ -121,8 +131,8 @@ static void options_on(clf_device *device) {
     CU_ASSERT(target >= 11);
     clf_translations_free(result);
 
-    result = translate(t, lines, 1, (clf_translate_options){.beam = 2, .prefix = "the dog"});
-    CU_ASSERT_EQUAL(strncmp(clf_translations_text(result, 0, 0), "the dog", 7), 0);
+    result = translate(t, lines, 1, (clf_translate_options){.beam = 2, .prefix = "dézego"});
+    CU_ASSERT_EQUAL(strncmp(clf_translations_text(result, 0, 0), "dézego", 7), 0);
     clf_translations_free(result);
 
     int calls = 0;
@@ -154,9 +164,9 @@ static void long_on(clf_device *device) {
     clf_translator *t = open_model(device);
     char *text = malloc(20001);
     CU_ASSERT_PTR_NOT_NULL_FATAL(text);
-    for (size_t i = 0; i < 20000; i += 20) memcpy(text + i, "The cat sat. A dog. ", 20);
+    for (size_t i = 0; i < 20000; i += 20) memcpy(text + i, "Tamatu ruki. Suku.  ", 20);
     text[20000] = '\0';
-    const char *line = text, *sentence = "The cat sat.";
+    const char *line = text, *sentence = "Tamatu ruki.";
     clf_translate_options options = {.beam = 1, .max_length = 8};
     clf_translations *whole = translate(t, &line, 1, options);
     clf_translations *part = translate(t, &sentence, 1, options);
@@ -181,8 +191,8 @@ static void test_long(void) {
 // ---- scores -------------------------------------------------------------------------------------
 
 static void score_on(clf_device *device) {
-    static const char *const targets[] = {"a dog", "", "the cat sat on the mat"};
-    static const char *const sources[] = {"the cat", "a", "red dog"};
+    static const char *const targets[] = {"dézego", "", "dézego végé lobébé dézego"};
+    static const char *const sources[] = {"tamatu nari", "ki", "suku ni sukiri"};
     clf_translator *t = open_model(device);
     clf_scores *all, *one;
     if (CLF_ASSERT_OK(clf_score(t, sources, targets, 3, NULL, &all))) {
@@ -195,7 +205,8 @@ static void score_on(clf_device *device) {
             }
             CU_ASSERT_DOUBLE_EQUAL(clf_scores_total(all, i), sum, 1e-4);
             if (!CLF_ASSERT_OK(clf_score(t, sources + i, targets + i, 1, NULL, &one))) continue;
-            CU_ASSERT_EQUAL(clf_scores_total(one, 0), clf_scores_total(all, i));
+            float difference = clf_scores_total(one, 0) - clf_scores_total(all, i);
+            CU_ASSERT(fabsf(difference) <= tolerance(device));
             clf_scores_free(one);
         }
         CU_ASSERT_EQUAL(clf_scores_length(all, 1), 1); // the end token alone
