@@ -10,6 +10,7 @@
 
 #include <clformer/clformer.h>
 
+#include "base/file.h"
 #include "device/device.h"
 
 #define MODEL "marian-untied"
@@ -299,8 +300,55 @@ static void test_open(void) {
     clf_test_each_device(open_on);
 }
 
+// ---- damage -------------------------------------------------------------------------------------
+
+// A copy of the model whose weights are all NaN.
+static void make_poisoned(const char *to) {
+    static const char *const names[] = {"config.json", "generation_config.json",
+                                        "source.spm",  "target.spm",
+                                        "vocab.json",  "model.safetensors"};
+    char *text, from[4096];
+    size_t size;
+    snprintf(from, sizeof from, "%s", clf_test_golden(MODEL));
+    CLF_ASSERT_OK(clf_file_make_directory(to));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *source = clf_path_join(from, names[i]), *target = clf_path_join(to, names[i]);
+        if (CLF_ASSERT_OK(clf_file_read(source, 1 << 20, &text, &size))) {
+            if (strcmp(names[i], "model.safetensors") == 0) {
+                uint64_t header;
+                memcpy(&header, text, sizeof header);
+                CU_ASSERT_FATAL(8 + header < size);
+                memset(text + 8 + header, 0xff, size - 8 - header);
+            }
+            CLF_ASSERT_OK(clf_file_write(target, text, size));
+            free(text);
+        }
+        free(source);
+        free(target);
+    }
+}
+
+static void nan_on(clf_device *device) {
+    clf_translator *t = NULL;
+    clf_translations *result = NULL;
+    char *directory = clf_path_join(clf_test_directory(), "poisoned");
+    make_poisoned(directory);
+    if (CLF_ASSERT_OK(clf_translator_open(device, directory, NULL, &t))) {
+        CU_ASSERT_EQUAL(clf_translate(t, lines, 1, NULL, &result), CLF_ERROR_NUMERIC);
+        CU_ASSERT_PTR_NULL(result);
+        CU_ASSERT(strlen(clf_last_error()) > 10);
+        clf_translator_close(t);
+    }
+    free(directory);
+}
+
+static void test_nan(void) {
+    clf_test_each_device(nan_on);
+}
+
 static const clf_test tests[] = {{"batches", test_batches}, {"options", test_options},
                                  {"long", test_long},       {"score", test_score},
-                                 {"threads", test_threads}, {"open", test_open}};
+                                 {"threads", test_threads}, {"open", test_open},
+                                 {"nan", test_nan}};
 
 CLF_TEST_MAIN("translate", tests)
