@@ -3,7 +3,7 @@
 // tiles in local memory (Milakov, Gimelshein 2018; Dao et al. 2022). A query belongs to SPLIT
 // work-items, each with D / SPLIT columns of q and of the result in registers; neighbours hold
 // neighbouring queries and read the same key, a broadcast.
-// Group (query block, head, sequence), local size TQ * SPLIT; see clf_op_attention.
+// Group (query block, head, sequence), local size (TQ, SPLIT); see clf_op_attention.
 //   D      head width, a multiple of VW * SPLIT
 //   TQ     queries per block
 //   TK     keys per tile; local memory is TK * (2 D + TQ * SPLIT) floats
@@ -12,10 +12,11 @@
 #define PART (D / SPLIT)
 #define VECTORS (PART / VW)
 #define GROUP (TQ * SPLIT)
+#define ITEM ((int)(get_local_id(1) * TQ + get_local_id(0)))
 
 // Rows of a tile, zero past the last one.
 static void load_tile(__local float *to, __global const float *from, size_t stride, int keys) {
-    for (int i = (int)get_local_id(0) * VW; i < TK * D; i += GROUP * VW) {
+    for (int i = ITEM * VW; i < TK * D; i += GROUP * VW) {
         int j = i / D;
         if (j < keys) STOREV(LOADV(from + j * stride + i % D), to + i);
         else STOREV((floatv)0.0f, to + i);
@@ -34,7 +35,7 @@ __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const f
     int kv_length = kv_lengths[kv_lengths_at + sequence];
     if (causal) kv_length = min(kv_length, block + rows);
 
-    int t = get_local_id(0) % TQ, column = (int)(get_local_id(0) / TQ) * PART;
+    int t = get_local_id(0), column = get_local_id(1) * PART;
     int q_row = q_starts[q_starts_at + sequence] + block + min(t, rows - 1);
     int seen = causal ? min(kv_length, block + t + 1) : kv_length;
     floatv query[VECTORS], result[VECTORS];
@@ -56,7 +57,7 @@ __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const f
             for (int i = 0; i < VECTORS; i++) {
                 score += query[i] * LOADV(kt + j * D + column + i * VW);
             }
-            partial[j * GROUP + get_local_id(0)] = SUMV(score);
+            partial[j * GROUP + ITEM] = SUMV(score);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         float scores[TK], most = top;

@@ -70,10 +70,10 @@ void clf_op_attention(clf_run *run, clf_tensor y, clf_attention a) {
         return;
     }
     const clf_profile *profile = clf_device_profile(run->device);
+    const bool cpu = profile->lanes == 1;
     const int head_width = y.cols / a.heads;
     const tiling t =
-        profile->lanes == 1
-            ? tile_for_cpu(profile, head_width)
+        cpu ? tile_for_cpu(profile, head_width)
             : tile_for_gpu(profile, clf_device_caps(run->device)->max_group, head_width);
     const clf_kernel_spec spec = {.file = t.file,
                                   .kernel = "attention",
@@ -88,10 +88,9 @@ void clf_op_attention(clf_run *run, clf_tensor y, clf_attention a) {
         clf_arg_tensor(a.kv_starts), clf_arg_tensor(a.kv_lengths), clf_arg_float(a.scale),
         clf_arg_int(a.causal),
     };
-    const size_t local = profile->lanes == 1 ? 1 : (size_t)(t.queries * t.split);
     const clf_range range = {
         .groups = {(size_t)ceil_divide(a.max_q_length, t.queries), (size_t)a.heads, (size_t)batch},
-        .local = {local}};
+        .local = {cpu ? 1 : (size_t)t.queries, (size_t)t.split}};
     // The lengths are on the device: as if all source sentences were equally long.
     const double keys = (double)a.k.rows / batch * (a.causal ? 0.5 : 1);
     const clf_cost cost = {.bytes = 8.0 * y.cols * ((double)y.rows + a.k.rows),

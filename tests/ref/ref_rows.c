@@ -66,7 +66,7 @@ double ref_log_sum(double *bound, const float *x, int V, const int *banned, int 
     for (int c = 0; c < V; c++) {
         if (!is_among(c, banned, banned_count)) sum += exp((double)x[c] - top);
     }
-    double result = top + log(sum);
+    double result = top == -INFINITY ? top : top + log(sum);
     // A summand e^(x - top) <= 1: the rounding of x - top matters only where that is not tiny.
     *bound = FLT_EPSILON * (8 + fabs(result) + roundings(V));
     return result;
