@@ -85,7 +85,7 @@ void clf_op_embed(clf_run *run, clf_tensor y, clf_weight table, clf_tensor ids,
 
 // The sinusoidal table of "Attention Is All You Need", 3.5, in halves (sines, then cosines):
 // P[t][j] = sin((t + offset) * 10000^(-j / denominator)), the usual denominators being C/2 (Hugging
-// Face Marian) and C/2 - 1 (fairseq, tensor2tensor, OpenNMT). The last column of an odd C is zero.
+// Face Marian) and C/2 - 1 (fairseq, tensor2tensor, OpenNMT). An odd C has one more sine.
 // Written to a float table (P, C).
 void clf_sinusoid_write(clf_run *run, clf_tensor table, int offset, double denominator);
 

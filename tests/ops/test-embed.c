@@ -88,15 +88,15 @@ static void sinusoid_on(clf_device *device) {
     opkit kit;
     if (!opkit_init(&kit, device)) return;
     for (int i = 0; i < 8; i++) {
-        const int width = widths[i / 2], half = width / 2, offset = i % 3;
+        const int width = widths[i / 2], half = width / 2, sines = width - half, offset = i % 3;
         const double denominator = i % 2 && half > 1 ? half - 1 : half;
         float out[ROWS * 64];
-        double expected[ROWS * 64] = {0}, bound[ROWS * 64];
+        double expected[ROWS * 64], bound[ROWS * 64];
         for (int t = 0; t < ROWS; t++) {
-            for (int j = 0; j < half; j++) {
+            for (int j = 0; j < sines; j++) {
                 double angle = (t + offset) / pow(10000, j / denominator);
                 expected[t * width + j] = sin(angle);
-                expected[t * width + half + j] = cos(angle);
+                if (j < half) expected[t * width + sines + j] = cos(angle);
             }
         }
         for (int j = 0; j < ROWS * width; j++) bound[j] = FLT_EPSILON;
