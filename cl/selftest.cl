@@ -16,11 +16,18 @@ __kernel void stream(TENSOR(float, y), TENSOR(const float, x), const float scale
     STOREV(LOADV(x + i) * scale + shift, y + i);
 }
 
-// `rounds` times 16 dependent chains of fused multiply-adds on vectors of VW: 32 * VW * rounds
-// floating-point operations per work-item. What the arithmetic can do. FMA 0: fma() is slow here.
+// FMA 0: fma() may be slow here, while mad() may be anything that is fast.
 #ifndef FMA
 #define FMA 1
 #endif
+#if FMA
+#define MULADD fma
+#else
+#define MULADD mad
+#endif
+
+// `rounds` times 16 dependent chains of multiply-adds on vectors of VW: 32 * VW * rounds
+// floating-point operations per work-item. What the arithmetic can do.
 __kernel void fma_peak(TENSOR(float, y), const int rounds) {
     USE(y);
     floatv a[16];
@@ -28,7 +35,7 @@ __kernel void fma_peak(TENSOR(float, y), const int rounds) {
     const floatv scale = (floatv)(0.5f), shift = (floatv)((float)get_global_id(0));
     for (int i = 0; i < rounds; i++) {
 #pragma unroll
-        for (int j = 0; j < 16; j++) a[j] = FMA ? fma(a[j], scale, shift) : a[j] * scale + shift;
+        for (int j = 0; j < 16; j++) a[j] = MULADD(a[j], scale, shift);
     }
     floatv sum = a[0];
     for (int j = 1; j < 16; j++) sum += a[j];

@@ -148,14 +148,27 @@ static void print_cell(FILE *out, const clf_probe_product *cell) {
     static const char *const words[] = {"-", "", "WRONG", "failed", "skipped"};
     if (cell->outcome == CLF_PROBE_PASSED) {
         const double rate = cell->flops * 1e-9;
-        fprintf(out, "  %9.*f", rate < 10 ? 2 : 1, rate);
+        fprintf(out, "  %9.*f", rate < 0.1 ? 3 : rate < 10 ? 2 : 1, rate);
     } else {
         fprintf(out, "  %9s", words[cell->outcome]);
     }
 }
 
-static bool was_run(const clf_probe_products *products, int variant) {
-    return products->cells[variant][0][0].outcome != CLF_PROBE_ABSENT;
+// Whether a line has anything to tell.
+static bool was_run(const clf_probe_products *products, int variant, int row) {
+    for (int s = 0; s < CLF_PROBE_SHAPES; s++) {
+        const clf_probe_outcome outcome = products->cells[variant][s][row].outcome;
+        if (outcome != CLF_PROBE_ABSENT && outcome != CLF_PROBE_SKIPPED) return true;
+    }
+    return false;
+}
+
+static bool any_skipped(const clf_probe_products *products) {
+    const clf_probe_product *cells = &products->cells[0][0][0];
+    for (int i = 0; i < CLF_PROBE_VARIANTS * CLF_PROBE_SHAPES * CLF_PROBE_ROWS; i++) {
+        if (cells[i].outcome == CLF_PROBE_SKIPPED) return true;
+    }
+    return false;
 }
 
 static void print_shapes(FILE *out) {
@@ -170,7 +183,6 @@ static void print_shapes(FILE *out) {
 static void print_products(FILE *out, const clf_probe_products *products, const char *title) {
     static const char *const names[] = {"CLBlast default", "CLBlast tuned", "panel kernel"};
     double worst = 0;
-    bool skipped = false;
     heading(out, "\n  %s, GFLOP/s (* what clformer uses)", title);
     fprintf(out, "    %4s   %-16s", "rows", "variant  K x N:");
     print_shapes(out);
@@ -178,14 +190,13 @@ static void print_products(FILE *out, const clf_probe_products *products, const 
         char rows[16];
         snprintf(rows, sizeof rows, "%d", clf_probe_rows[i]);
         for (int v = 0; v < CLF_PROBE_VARIANTS; v++) {
-            if (!was_run(products, v)) continue;
+            if (!was_run(products, v, i)) continue;
             fprintf(out, "    %4s %c %-16s", rows,
                     products->used[i] == (clf_probe_variant)v ? '*' : ' ', names[v]);
             rows[0] = '\0';
             for (int s = 0; s < CLF_PROBE_SHAPES; s++) {
                 const clf_probe_product *cell = &products->cells[v][s][i];
                 print_cell(out, cell);
-                skipped = skipped || cell->outcome == CLF_PROBE_SKIPPED;
                 if (cell->outcome == CLF_PROBE_PASSED && cell->error > worst) worst = cell->error;
             }
             fputc('\n', out);
@@ -194,7 +205,10 @@ static void print_products(FILE *out, const clf_probe_products *products, const 
     fprintf(out,
             "    Each was compared with sums in double first; largest error %.2f of the bound.\n",
             worst);
-    if (skipped) fputs("    skipped: would have taken longer than its share of the time.\n", out);
+    if (any_skipped(products))
+        fputs(
+            "    Skipped, or not shown: would have taken more than its share of time or memory.\n",
+            out);
     if (products->error[0]) field(out, "failed:", "%s", products->error);
 }
 

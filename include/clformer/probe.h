@@ -64,7 +64,7 @@ typedef enum clf_probe_outcome {
     CLF_PROBE_PASSED, // ran, and the result is right
     CLF_PROBE_WRONG,  // ran, and the result is not right
     CLF_PROBE_FAILED, // did not run
-    CLF_PROBE_SKIPPED // would have taken too long
+    CLF_PROBE_SKIPPED // would have taken too much time or memory
 } clf_probe_outcome;
 
 typedef struct clf_probe_product {

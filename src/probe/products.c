@@ -28,7 +28,7 @@ typedef struct bench {
     double deadline; // of this variant, on the clock of now()
     clf_arena *arena;
     float *host_x, *host_w; // (MOST_ROWS, MOST_K) and any (N, K)
-    clf_tensor x, y;        // likewise, and (MOST_ROWS, MOST_N)
+    clf_tensor x, y;        // likewise, and the largest result that the memory is good for
     clf_weight w[CLF_PROBE_SHAPES];
     // The last product that was run, of each shape and of all: seconds per row * K * N.
     double pace[CLF_PROBE_SHAPES], last_pace;
@@ -143,22 +143,31 @@ static bool takes_too_long(const bench *b, double seconds) {
     return seconds > ONE_CALL || now() + 2 * seconds > b->deadline;
 }
 
-// Puts the weights on the device, in the variant's layout, smallest first. Slow devices may not get
-// through all of them: those have no K then. False if the device failed.
+// Elements of the largest result: all of it where that leaves room for the weights.
+static uint64_t result_size(const clf_caps *caps) {
+    uint64_t size = (uint64_t)MOST_ROWS * MOST_N;
+    if (size > caps->max_allocation / 8) size = caps->max_allocation / 8;
+    if (size > caps->global_memory / 16) size = caps->global_memory / 16;
+    return size;
+}
+
+// Puts the weights on the device, in the variant's layout, smallest first. On a slow or a small
+// device some are left out: those have no K then. False if the device failed.
 static bool prepare(bench *b) {
     const bool plain = b->variant != CLF_PROBE_PANEL;
     double pace = 0; // seconds per weight
+    const clf_caps *caps = clf_device_caps(b->p->device);
     clf_run run = clf_run_begin(b->p->device);
     clf_arena_reset(b->arena);
     b->x = clf_arena_take(&run, b->arena, MOST_ROWS, MOST_K, CLF_F32);
-    b->y = clf_arena_take(&run, b->arena, MOST_ROWS, MOST_N, CLF_F32);
+    b->y = clf_arena_take(&run, b->arena, 1, (int)result_size(caps), CLF_F32);
     clf_write(&run, b->x, b->host_x);
     for (int i = 0; i < CLF_PROBE_SHAPES; i++) {
         const int k = clf_probe_shapes[i][0], n = clf_probe_shapes[i][1];
         const clf_piece piece = {.data = b->host_w, .dtype = CLF_F32, .rows = n, .cols = k};
         const double begin = now();
         b->w[i] = (clf_weight){0};
-        if (takes_too_long(b, pace * k * n)) continue;
+        if (takes_too_long(b, pace * k * n) || (uint64_t)k * n > caps->global_memory / 16) continue;
         clf_weight w = clf_weight_take_layout(&run, b->arena, k, n, plain);
         clf_weight_write(&run, w, 0, &piece, b->arena);
         if (clf_run_finish(&run) != CLF_OK) {
@@ -195,7 +204,8 @@ static void run_variant(bench *b, double share, double share_end) {
         clf_probe_outcome *outcome = &b->products->cells[b->variant][shape][row].outcome;
         if (b->w[shape].k == 0) {
             *outcome = prepared ? CLF_PROBE_SKIPPED : CLF_PROBE_FAILED;
-        } else if (takes_too_long(b, pace * clf_probe_rows[row] * (double)k * n)) {
+        } else if (takes_too_long(b, pace * clf_probe_rows[row] * (double)k * n) ||
+                   (int64_t)clf_probe_rows[row] * n > b->y.cols) {
             *outcome = CLF_PROBE_SKIPPED;
         } else {
             run_product(b, shape, row);
