@@ -240,12 +240,15 @@ static clf_status check_candidates(const clf_search *search, const clf_search_ca
         int sentence = search->rows[row].sentence;
         if (in_prefix(search, &search->sentences[sentence])) continue;
         size_t first = (size_t)row * c->k;
-        for (int i = 0; i < c->k && c->tokens[first + i] >= 0; i++) {
-            if (c->logprobs[first + i] < INFINITY) continue;
-            return clf_fail(CLF_ERROR_NUMERIC,
-                            "sentence %d, position %d: the model's log-probability of token %d is "
-                            "not a number; its parameters may be damaged",
-                            sentence, search->position, (int)c->tokens[first + i]);
+        // Looked at before the id: a row that is not a number has no token to go with it.
+        for (int i = 0; i < c->k; i++) {
+            if (!(c->logprobs[first + i] < INFINITY)) {
+                return clf_fail(CLF_ERROR_NUMERIC,
+                                "sentence %d, position %d: the model gives no number as a "
+                                "log-probability; its parameters may be damaged",
+                                sentence, search->position);
+            }
+            if (c->tokens[first + i] < 0) break;
         }
     }
     return CLF_OK;
