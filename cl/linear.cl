@@ -9,7 +9,7 @@
 // order of its sum depends on KL alone.
 //
 //   MR  1 to 12        NC  VW to 16, a power of two      WX, KL  any
-//   FMA 1: fma() is an instruction here
+//   FMA 1: the device promises that fma() is fast or right; 0: mad(), which may be fused too
 //   ACT clf_activation
 
 #ifndef MR
@@ -39,7 +39,7 @@
 #if FMA
 #define MULADD(a, b, c) fma((floatv)(a), b, c)
 #else
-#define MULADD(a, b, c) ((a) * (b) + (c))
+#define MULADD(a, b, c) mad((floatv)(a), b, c)
 #endif
 
 // For a scalar or a vector x of type T; a NaN stays a NaN.

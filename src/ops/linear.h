@@ -13,8 +13,8 @@ void clf_linear_run(clf_run *run, clf_gemm variant, clf_tensor y, clf_tensor x, 
 // clf_weight_take with the layout given: plain rows or packed panels.
 clf_weight clf_weight_take_layout(clf_run *run, clf_arena *arena, int k, int n, bool plain);
 
-// Compares the variant with sums in double on the host, at an awkward shape of about `rows` rows.
-// False if it fails; a failure to run at all (logged) does not stick in any run.
-bool clf_linear_check(clf_device *device, clf_gemm variant, int rows);
+// Compares the variant with sums in double on the host, at an awkward shape of this row class
+// (ops/tuning.h). False if it differs or does not run, which is logged.
+bool clf_linear_check(clf_device *device, clf_gemm variant, int row_class);
 
 #endif

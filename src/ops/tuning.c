@@ -36,13 +36,15 @@ int clf_row_class(int rows) {
 
 // ---- defaults -----------------------------------------------------------------------------------
 
-// One work-item with wide vectors: 6 x 16 sums, two columns' vectors and a row's value just fit
-// sixteen registers of eight floats.
-static void default_cpu(clf_tuning *tuning) {
-    tuning->vector = 8;
+// One work-item with wide vectors, as many sums as the registers hold: 8 x 16 of the 32 registers
+// of 16 floats, 6 x 16 of the 16 registers of 8, 6 x 8 of those of 4.
+static void default_cpu(const clf_caps *caps, clf_tuning *tuning) {
+    const int width = caps->native_float_width;
+    tuning->vector = width >= 16 ? 16 : width >= 8 ? 8 : 4;
     tuning->slices = 1;
     for (int i = 0; i < CLF_ROW_CLASSES; i++)
-        tuning->tile[i] = (clf_tile){.rows = 6, .columns = 16, .lanes = 1};
+        tuning->tile[i] =
+            (clf_tile){.rows = width >= 16 ? 8 : 6, .columns = width >= 8 ? 16 : 8, .lanes = 1};
 }
 
 // Few rows: reading the weights is what costs, so one column a work-item and K shared among many.
@@ -63,19 +65,24 @@ static void default_gpu(const clf_caps *caps, clf_tuning *tuning) {
 void clf_tuning_default(const clf_device *device, clf_tuning *tuning) {
     memset(tuning, 0, sizeof *tuning);
     if (clf_device_profile(device)->lanes == 1)
-        default_cpu(tuning);
+        default_cpu(clf_device_caps(device), tuning);
     else
         default_gpu(clf_device_caps(device), tuning);
 }
 
 // ---- the state that hangs on the device ---------------------------------------------------------
 
-static clf_status set_clblast(clf_device *device, const clf_tuning *tuning) {
+// Sets what differs from `before`: CLBlast compiles anew after each change.
+static clf_status set_clblast(clf_device *device, const clf_tuning *tuning,
+                              const clf_tuning *before) {
     for (int i = 0; i < CLF_CLBLAST_KERNELS; i++) {
         const clf_clblast_parameters *p = &clf_clblast_table[i];
-        if (!tuning->clblast[i].set) continue;
-        CLF_TRY(
-            clf_clblast_override(device, p->kernel, p->names, tuning->clblast[i].values, p->count));
+        const size_t *values = tuning->clblast[i].values;
+        const bool same =
+            before->clblast[i].set &&
+            memcmp(values, before->clblast[i].values, sizeof *values * CLF_CLBLAST_PARAMETERS) == 0;
+        if (tuning->clblast[i].set && !same)
+            CLF_TRY(clf_clblast_override(device, p->kernel, p->names, values, p->count));
     }
     return CLF_OK;
 }
@@ -91,7 +98,7 @@ clf_linear_state *clf_linear_state_get(clf_run *run) {
     clf_tuning_default(run->device, &state->tuning);
     clf_tuning tuning = state->tuning;
     if (clf_tuning_load(run->device, &tuning)) {
-        if (set_clblast(run->device, &tuning) == CLF_OK)
+        if (set_clblast(run->device, &tuning, &state->tuning) == CLF_OK)
             state->tuning = tuning;
         else
             clf_log(CLF_LOG_WARNING, "the tuning file is ignored: %s", clf_last_error());
@@ -104,7 +111,7 @@ clf_status clf_tuning_use(clf_device *device, const clf_tuning *tuning) {
     clf_run run = clf_run_begin(device);
     clf_linear_state *state = clf_linear_state_get(&run);
     if (!state) return run.status;
-    CLF_TRY(set_clblast(device, tuning));
+    CLF_TRY(set_clblast(device, tuning, &state->tuning));
     *state = (clf_linear_state){.tuning = *tuning};
     return CLF_OK;
 }

@@ -576,6 +576,27 @@ static void test_tuning_file(void) {
     free(path);
 }
 
+static int stop_soon(void *user, double share, const char *what) {
+    int *calls = user;
+    CU_ASSERT_TRUE(share >= 0 && share <= 1 && what);
+    return ++*calls >= 3;
+}
+
+// A search cut short leaves a valid tuning in use and on disk.
+static void test_search(void) {
+    clf_device *device = open_with("cpu", "auto", clf_test_directory());
+    if (!device) return;
+    clf_tuning found, loaded;
+    int calls = 0;
+    CLF_ASSERT_OK(clf_tuning_search(device, 2, stop_soon, &calls, &found));
+    CU_ASSERT_TRUE(calls >= 3 && calls < 12);
+    CU_ASSERT_TRUE(clf_tuning_load(device, &loaded));
+    CU_ASSERT_EQUAL(memcmp(&found, &loaded, sizeof found), 0);
+    for (int i = 0; i < CLF_ROW_CLASSES; i++)
+        CU_ASSERT_TRUE(clf_linear_check(device, CLF_GEMM_PANEL, i));
+    clf_device_close(device);
+}
+
 // ---- timing -------------------------------------------------------------------------------------
 
 static double seconds_of(clf_run *run, clf_gemm variant, clf_tensor y, clf_tensor x, clf_weight w) {
@@ -641,6 +662,6 @@ static const clf_test tests[] = {
     {"pieces", test_pieces},   {"slices", test_slices},
     {"misfits", test_misfits}, {"gate", test_gate},
     {"choice", test_choice},   {"tuning file", test_tuning_file},
-    {"bench", test_bench},
+    {"search", test_search},   {"bench", test_bench},
 };
 CLF_TEST_MAIN("linear", tests)
