@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // One query per row against many keys, for decoding: over the positions of a key/value cache
 // (attention_step) or over a source sentence (attention_cross); and `reorder`, which moves beams.
-// Online softmax over blocks of BLOCK keys. Group (row, head), local size LANES.
+// Online softmax over blocks of BLOCK keys. Group (head, row), so that neighbours read
+// neighbouring columns; local size LANES.
 //   D      head width, a multiple of VW
 //   BLOCK  keys at a time; LANES if that is more than 1
 
@@ -125,7 +126,7 @@ __kernel void attention_step(MATRIX(float, y), MATRIX(const float, q), MATRIX(co
                              MATRIX(const float, v), MATRIX(const int, origin), const int slots,
                              const int steps, const float scale) {
     STEP_SCRATCH
-    int row = get_group_id(0), head = get_group_id(1) * D;
+    int row = get_group_id(1), head = get_group_id(0) * D;
     keys_t keys = {ROW(origin, row), slots, 0, steps};
     ATTEND(ROW(y, row) + head, ROW(q, row) + head, k + k_at + head, k_stride, v + v_at + head,
            v_stride, keys, scale);
@@ -136,7 +137,7 @@ __kernel void attention_cross(MATRIX(float, y), MATRIX(const float, q), MATRIX(c
                               TENSOR(const int, starts), TENSOR(const int, lengths),
                               const float scale) {
     STEP_SCRATCH
-    int row = get_group_id(0), head = get_group_id(1) * D;
+    int row = get_group_id(1), head = get_group_id(0) * D;
     int b = sentence[sentence_at + row];
     keys_t keys = {0, 0, starts[starts_at + b], lengths[lengths_at + b]};
     ATTEND(ROW(y, row) + head, ROW(q, row) + head, k + k_at + head, k_stride, v + v_at + head,

@@ -110,7 +110,7 @@ static void launch_step(clf_run *run, const char *kernel, clf_tensor y, int head
                     {"VW", vector_width(profile->vector_width, head_width)},
                     {"LANES", profile->lanes},
                     {"BLOCK", profile->lanes == 1 ? 32 : profile->lanes}}};
-    const clf_range range = {.groups = {(size_t)y.rows, (size_t)heads},
+    const clf_range range = {.groups = {(size_t)heads, (size_t)y.rows},
                              .local = {(size_t)profile->lanes}};
     const clf_cost cost = {.bytes = 8 * y.cols * y.rows * (keys + 1),
                            .flops = 4 * keys * y.rows * y.cols};
