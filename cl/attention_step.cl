@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 // One query per row against many keys, for decoding: over the positions of a key/value cache
-// (attention_step) or over a source sentence (attention_cross); and `reorder`, which moves beams.
-// Online softmax over blocks of BLOCK keys. Group (head, row), so that neighbours read
-// neighbouring columns; local size LANES.
+// (attention_step) or over a source sentence (attention_cross). Online softmax over blocks of BLOCK
+// keys. Group (head, row), so that neighbours read neighbouring columns; local size LANES.
 //   D      head width, a multiple of VW
 //   BLOCK  keys at a time; LANES if that is more than 1
 
@@ -142,15 +141,4 @@ __kernel void attention_cross(MATRIX(float, y), MATRIX(const float, q), MATRIX(c
     keys_t keys = {0, 0, starts[starts_at + b], lengths[lengths_at + b]};
     ATTEND(ROW(y, row) + head, ROW(q, row) + head, k + k_at + head, k_stride, v + v_at + head,
            v_stride, keys, scale);
-}
-
-// to[r][t] = from[parent[r]][t] for t < steps, to[r][steps] = r.
-__kernel void reorder(MATRIX(int, to), MATRIX(const int, from), TENSOR(const int, parent),
-                      const int rows, const int steps) {
-    EACH_ROW(row, rows) {
-        __global const int *source = ROW(from, parent[parent_at + row]);
-        __global int *target = ROW(to, row);
-        for (int t = LANE; t < steps; t += LANES) target[t] = source[t];
-        if (LANE == 0) target[steps] = row;
-    }
 }

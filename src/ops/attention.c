@@ -152,21 +152,3 @@ void clf_op_attention_cross(clf_run *run, clf_tensor y, clf_attention_cross a) {
     launch_step(run, "attention_cross", y, a.heads, (double)a.k.rows / batch, arguments,
                 CLF_COUNT(arguments));
 }
-
-void clf_op_reorder(clf_run *run, clf_tensor to, clf_tensor from, clf_tensor parent, int steps) {
-    const char *op = "reorder";
-    if (!clf_shape_is(run, op, "to", to, CLF_ANY, CLF_ANY, CLF_I32) ||
-        !clf_shape_is(run, op, "from", from, CLF_ANY, to.cols, CLF_I32) ||
-        !clf_shape_is(run, op, "parent", parent, 1, to.rows, CLF_I32) ||
-        !clf_shape_require(run, steps >= 0 && steps < to.cols, op, "more steps than columns")) {
-        return;
-    }
-    const clf_kernel_spec spec = {.file = "attention_step",
-                                  .kernel = "reorder",
-                                  .defines = {{"D", 1}, {"VW", 1}, {"BLOCK", 1}}};
-    const clf_arg arguments[] = {CLF_ARG_MATRIX(to), CLF_ARG_MATRIX(from), clf_arg_tensor(parent),
-                                 clf_arg_int(to.rows), clf_arg_int(steps)};
-    const clf_cost cost = {.bytes = 8.0 * to.rows * steps};
-    clf_launch(run, &spec, clf_row_range(run->device, to.rows), cost, arguments,
-               CLF_COUNT(arguments));
-}

@@ -144,8 +144,8 @@ typedef struct clf_attention_cross {
 void clf_op_attention_cross(clf_run *run, clf_tensor y, clf_attention_cross a);
 
 // Beams reordered by index: to[r][t] = from[parent[r]][t] for t < steps, and to[r][steps] = r (the
-// slot that row r writes at this step). int32; `to` and `from` are different tensors with the same
-// stride.
+// slot that row r writes at this step) (ops/cache.c, cl/cache.cl). int32; `to` and `from` are
+// different tensors.
 void clf_op_reorder(clf_run *run, clf_tensor to, clf_tensor from, clf_tensor parent, int steps);
 
 // A cache whose batch has shrunk, moved to one of origin.rows slots (ops/cache.c, cl/cache.cl): row

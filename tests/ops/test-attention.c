@@ -251,6 +251,38 @@ static void test_reorder(void) {
     clf_test_each_device(reorder_on);
 }
 
+static void compact_on(clf_device *device) {
+    enum { WIDE = 19, FEWER = 3 };
+    static const int steps[] = {0, 1, 7};
+    float from[7 * SLOTS * WIDE], out[7 * FEWER * WIDE];
+    int origin[FEWER * 7];
+    clf_rng rng = {9};
+    for (int i = 0; i < 7 * SLOTS * WIDE; i++) from[i] = (float)i;
+    for (int i = 0; i < FEWER * 7; i++) origin[i] = (int)clf_rng_below(&rng, SLOTS);
+    opkit kit;
+    if (!opkit_init(&kit, device)) return;
+    opkit_guarded dfrom = opkit_put(&kit, 7 * SLOTS, WIDE, CLF_F32, from);
+    opkit_guarded dorigin = opkit_put(&kit, FEWER, 7, CLF_I32, origin);
+    for (int s = 0; s < 3; s++) {
+        opkit_guarded dto = opkit_put(&kit, 7 * FEWER, WIDE, CLF_F32, from);
+        clf_op_compact(&kit.run, dto.view, dfrom.view, dorigin.view, SLOTS, steps[s]);
+        opkit_get(&kit, &dto, out);
+        int wrong = 0;
+        for (int row = 0; row < 7 * FEWER; row++) {
+            const int t = row / FEWER, slot = origin[row % FEWER * 7 + t];
+            const float *expected = from + WIDE * (t < steps[s] ? t * SLOTS + slot : row);
+            for (int c = 0; c < WIDE; c++) wrong += out[row * WIDE + c] != expected[c];
+        }
+        CU_ASSERT_EQUAL(wrong, 0);
+    }
+    opkit_drop(&dfrom), opkit_drop(&dorigin);
+    opkit_finish(&kit);
+}
+
+static void test_compact(void) {
+    clf_test_each_device(compact_on);
+}
+
 static void bad_shapes_on(clf_device *device) {
     opkit kit;
     if (!opkit_init(&kit, device)) return;
@@ -392,9 +424,7 @@ static void test_bench(void) {
     clf_test_each_device(bench_on);
 }
 
-static const clf_test tests[] = {{"shapes", test_shapes},
-                                 {"steps", test_steps},
-                                 {"reorder", test_reorder},
-                                 {"bad shapes", test_bad_shapes},
-                                 {"bench", test_bench}};
+static const clf_test tests[] = {{"shapes", test_shapes},         {"steps", test_steps},
+                                 {"reorder", test_reorder},       {"compact", test_compact},
+                                 {"bad shapes", test_bad_shapes}, {"bench", test_bench}};
 CLF_TEST_MAIN("op-attention", tests)
