@@ -94,8 +94,8 @@ static void run_problem(clf_device *device, const problem *p) {
     opkit_finish(&kit);
 }
 
-static const int long_lengths[BATCH] = {33, 1, 2, 0, 7, 16, 17, 65, 32};
-static const int other_lengths[BATCH] = {1, 33, 0, 5, 64, 7, 32, 17, 16}; // one has no keys
+static const int long_lengths[BATCH] = {32, 1, 2, 0, 7, 16, 17, 65, 33};
+static const int other_lengths[BATCH] = {1, 33, 0, 5, 64, 7, 32, 16, 17}; // one has no keys
 static const int short_lengths[BATCH] = {3, 1, 0, 2, 1, 1, 2, 3, 4};
 
 static void shapes_on(clf_device *device) {

@@ -18,7 +18,8 @@ static clf_weight put_table(opkit *kit, const float *e, int width, bool plain) {
     clf_weight w = {.k = width, .n = VOCABULARY};
     w.panel_stride = plain ? 16 : 16 * (uint64_t)width;
     w.row_stride = plain ? (uint64_t)padded : 16;
-    float *data = calloc((size_t)padded * (size_t)width, sizeof *data);
+    float *data = malloc((size_t)(padded * width) * sizeof *data);
+    for (int i = 0; i < padded * width; i++) data[i] = NAN; // columns past V must not be read
     for (int id = 0; id < VOCABULARY; id++) {
         for (int c = 0; c < width; c++) {
             data[w.panel_stride * (uint64_t)(id / 16) + w.row_stride * (uint64_t)c +
