@@ -57,8 +57,7 @@ clf_weight clf_weight_take(clf_run *run, clf_arena *arena, int k, int n);
 void clf_weight_write(clf_run *run, clf_weight w, int first, const clf_piece *piece,
                       clf_arena *staging);
 // A float vector or row-major table (rows, cols) from a file's piece, through `staging` likewise.
-void clf_tensor_write_piece(clf_run *run, clf_tensor t, const clf_piece *piece,
-                            clf_arena *staging);
+void clf_tensor_write_piece(clf_run *run, clf_tensor t, const clf_piece *piece, clf_arena *staging);
 
 // y (R, N) = act(x (R, K) . w (K, N) + bias (1, N)) + residual (R, N).
 // bias and residual may be absent (chunk NULL). residual may be y itself.
@@ -78,8 +77,8 @@ void clf_op_gate(clf_run *run, clf_tensor y, clf_tensor x, clf_activation activa
 
 // y[r] = scale * E[ids[r]] + positions[where[r]]. `table` is (C, V) as an output projection's
 // weight, so tied embeddings are stored once: row id of E is column id of the weight. An id that is
-// not in [0, V) is a zero vector. positions (P, C) may be absent; ids and where are int32 (1, R); positions past
-// the table use its last row.
+// not in [0, V) is a zero vector. positions (P, C) may be absent; ids and where are int32 (1, R);
+// positions past the table use its last row.
 void clf_op_embed(clf_run *run, clf_tensor y, clf_weight table, clf_tensor ids,
                   clf_tensor positions, clf_tensor where, float scale);
 
@@ -172,9 +171,9 @@ typedef struct clf_topk {
 } clf_topk;
 void clf_op_topk(clf_run *run, clf_tensor values, clf_tensor ids, clf_tensor logits, clf_topk t);
 
-// y[r] (R, 1) = log_softmax(logits[r])[ids[r]], ids int32 (1, R). The ids of `banned` (int32, 1 x n,
-// may be absent) are left out of the sum, their own log-probability is -infinity, and so is that of
-// an id outside the row.
+// y[r] (R, 1) = log_softmax(logits[r])[ids[r]], ids int32 (1, R). The ids of `banned` (int32, 1 x
+// n, may be absent) are left out of the sum, their own log-probability is -infinity, and so is that
+// of an id outside the row.
 void clf_op_pick(clf_run *run, clf_tensor y, clf_tensor logits, clf_tensor ids, clf_tensor banned);
 
 #endif
