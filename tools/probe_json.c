@@ -160,6 +160,7 @@ static cJSON *make_report(const probe_report *report) {
     add_rates(object, &probe->rates);
     add_products(object, "products", &probe->products);
     add_measured(object, "tune_seconds", probe->tune_seconds);
+    cJSON_AddStringToObject(object, "tune_error", probe->tune_error);
     add_products(object, "tuned_products", &probe->tuned);
     add_checks(object, probe);
     add_verdict(object, probe);

@@ -286,6 +286,10 @@ void probe_print_text(FILE *out, const probe_report *report) {
         print_products(out, &probe->tuned, "Matrix products after tuning");
         print_gain(out, probe);
     }
+    if (probe->tune_error[0]) {
+        heading(out, "\n  Tuning");
+        field(out, "failed:", "%s", probe->tune_error);
+    }
     print_checks(out, probe);
     print_verdict(out, probe);
 }

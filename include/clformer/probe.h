@@ -103,9 +103,10 @@ typedef struct clf_probe_check {
 
 typedef struct clf_probe {
     clf_device_info info;
-    char profile[64];    // the shape of the kernels: "CPU, one work-item per row, vectors of 8"
-    char tuning[512];    // the tuning file in use; empty: none
-    double tune_seconds; // that the search took; 0: no search
+    char profile[64];     // the shape of the kernels: "CPU, one work-item per row, vectors of 8"
+    char tuning[512];     // the tuning file in use; empty: none
+    double tune_seconds;  // that the search took; 0: no search
+    char tune_error[256]; // why there was none although it was asked for; else empty
     clf_probe_capability capabilities[CLF_PROBE_CAPABILITIES];
     clf_probe_rates rates;
     clf_probe_products products;
@@ -123,7 +124,8 @@ typedef int clf_probe_progress(void *user, double share, const char *what);
 
 // Zero means default everywhere.
 typedef struct clf_probe_options {
-    bool tune;              // search for better tiles and parameters, and write the tuning file
+    // Search for better tiles and parameters, and write the tuning file. Emulators are not tuned.
+    bool tune;
     double tune_seconds;    // about how long; default 60
     double product_seconds; // budget of each variant of the products; default 20, emulators 5
     clf_probe_progress *progress;

@@ -3,7 +3,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/clock.h"
 #include "base/fail.h"
 #include "base/file.h"
 #include "ops/tuning.h"
@@ -19,17 +21,34 @@ bool clf_prober_tick(clf_prober *p, double share, const char *what) {
 
 // ---- the search for better settings -------------------------------------------------------------
 
+static int on_search(void *user, double share, const char *what) {
+    return !clf_prober_tick(user, share, what);
+}
+
 // A failure leaves what was in use before and is part of the result.
 static void tune(clf_prober *p) {
     clf_probe *probe = p->result;
-    clf_status status = clf_fail(CLF_ERROR_UNSUPPORTED, "the search is not there yet");
-    if (status != CLF_OK && status != CLF_ERROR_CANCELLED) {
-        snprintf(probe->tuned.error, sizeof probe->tuned.error, "%s", clf_last_error());
+    clf_tuning tuning;
+    const double seconds = p->options->tune_seconds > 0 ? p->options->tune_seconds : 60;
+    const int64_t begin = clf_clock();
+    clf_status status = probe->info.kind == CLF_DEVICE_EMULATOR
+                            ? clf_fail(CLF_ERROR_UNSUPPORTED, "an emulator is too slow to be tuned")
+                            : clf_tuning_search(p->device, seconds, on_search, p, &tuning);
+    if (status == CLF_OK) {
+        probe->tune_seconds = (double)(clf_clock() - begin) * 1e-9;
+    } else {
+        snprintf(probe->tune_error, sizeof probe->tune_error, "%s", clf_last_error());
     }
 }
 
+// CLBlast's own parameters may be what is used still, but cannot be measured any more.
 static void measure_tuned(clf_prober *p) {
-    clf_probe_products_measure(p, CLF_PROBE_CLBLAST_TUNED, &p->result->tuned);
+    clf_probe_products *tuned = &p->result->tuned;
+    if (p->result->tune_error[0]) return;
+    memcpy(tuned->cells[CLF_PROBE_CLBLAST_DEFAULT],
+           p->result->products.cells[CLF_PROBE_CLBLAST_DEFAULT],
+           sizeof tuned->cells[CLF_PROBE_CLBLAST_DEFAULT]);
+    clf_probe_products_measure(p, CLF_PROBE_CLBLAST_TUNED, tuned);
 }
 
 static void measure_products(clf_prober *p) {

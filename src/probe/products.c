@@ -215,18 +215,23 @@ static void run_variant(bench *b, double share, double share_end) {
 
 // ---- all of them --------------------------------------------------------------------------------
 
-// CLBlast's parameters are set in the process, not in the device: once they are, the defaults are
-// gone.
-static bool exists(clf_prober *p, clf_probe_variant variant) {
+// Whether the tuning in use, which may be read from its file now, sets CLBlast's parameters.
+static bool clblast_is_tuned(clf_prober *p) {
     clf_run run = clf_run_begin(p->device);
-    if (variant == CLF_PROBE_PANEL) return true;
-    if (variant == CLF_PROBE_CLBLAST_DEFAULT && !clf_device_get_slot(p->device)->data) return true;
-    const clf_linear_state *state = clf_linear_state_get(&run); // reads the tuning file
+    const clf_linear_state *state = clf_linear_state_get(&run);
     bool tuned = false;
     for (int i = 0; state && i < CLF_CLBLAST_KERNELS; i++) {
         tuned = tuned || state->tuning.clblast[i].set;
     }
-    return tuned == (variant == CLF_PROBE_CLBLAST_TUNED);
+    return tuned;
+}
+
+// CLBlast's parameters are set in the process, not in the device: once they are, the defaults are
+// gone.
+static bool exists(clf_prober *p, clf_probe_variant variant) {
+    if (variant == CLF_PROBE_PANEL) return true;
+    if (variant == CLF_PROBE_CLBLAST_DEFAULT && !clf_device_get_slot(p->device)->data) return true;
+    return clblast_is_tuned(p) == (variant == CLF_PROBE_CLBLAST_TUNED);
 }
 
 static float *random_numbers(clf_rng *rng, size_t count) {
@@ -236,9 +241,7 @@ static float *random_numbers(clf_rng *rng, size_t count) {
 }
 
 static void find_used(clf_prober *p, clf_probe_products *products) {
-    clf_run run = clf_run_begin(p->device);
-    const clf_linear_state *state = clf_linear_state_get(&run);
-    const bool tuned = state && state->tuning.clblast[CLF_CLBLAST_XGEMM].set;
+    const bool tuned = clblast_is_tuned(p);
     for (int i = 0; i < CLF_PROBE_ROWS; i++) {
         const clf_gemm gemm = clf_linear_variant(p->device, clf_probe_rows[i], 512, 512);
         products->used[i] = gemm == CLF_GEMM_PANEL ? CLF_PROBE_PANEL

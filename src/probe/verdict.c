@@ -168,7 +168,10 @@ static void say_speed(clf_probe *probe, const clf_probe_products *products) {
     if (!probe->tuning[0]) {
         say(probe, "Nothing is tuned for this device yet; clformer probe --tune looks for better "
                    "settings.\n");
-    } else if (faster > 1.2) {
+        return;
+    }
+    say(probe, "The settings for this device come from %s.\n", probe->tuning);
+    if (faster > 1.2) {
         say(probe,
             "Another choice was up to %.1f times faster; clformer probe --tune chooses "
             "again.\n",

@@ -146,6 +146,38 @@ static void test_cancel(void) {
     clf_test_each_device(cancel_on_device);
 }
 
+// With a cache directory of its own, where no tuning is yet.
+static void test_tune(void) {
+    const clf_device_options open = {.cache_dir = clf_test_directory()};
+    const clf_probe_options options = {.tune = true, .tune_seconds = 1, .product_seconds = 1};
+    clf_device_info *devices;
+    clf_device *device;
+    size_t count;
+    probe_report report = {0};
+    if (!CLF_ASSERT_OK(clf_device_list(&devices, &count))) return;
+    clf_device_list_free(devices);
+    if (count == 0) {
+        clf_test_skip("no OpenCL device");
+        return;
+    }
+    if (!CLF_ASSERT_OK(clf_device_open(&open, &device))) return;
+    if (CLF_ASSERT_OK(clf_probe_device(device, &options, &report.probe))) {
+        report.info = report.probe->info;
+        const bool tuned = report.info.kind != CLF_DEVICE_EMULATOR;
+        const char *directory = clf_test_directory();
+        CU_ASSERT_EQUAL(report.probe->tune_seconds > 0, tuned);
+        CU_ASSERT_EQUAL(report.probe->tune_error[0] == '\0', tuned);
+        CU_ASSERT_EQUAL(report.probe->tuned.measured, tuned);
+        CU_ASSERT_EQUAL(strncmp(report.probe->tuning, directory, strlen(directory)) == 0, tuned);
+        check_text(&report, tuned ? "after tuning" : "too slow to be tuned");
+        cJSON *object = parse(&report);
+        CU_ASSERT_EQUAL(cJSON_IsObject(cJSON_GetObjectItem(object, "tuned_products")), tuned);
+        cJSON_Delete(object);
+    }
+    clf_probe_free(report.probe);
+    clf_device_close(device);
+}
+
 // ---- devices that fail --------------------------------------------------------------------------
 
 static void test_unusable(void) {
@@ -195,9 +227,7 @@ static void test_wrong(void) {
 }
 
 static const clf_test tests[] = {
-    {"devices", test_devices},
-    {"cancel", test_cancel},
-    {"unusable", test_unusable},
-    {"wrong", test_wrong},
+    {"devices", test_devices},   {"cancel", test_cancel}, {"tune", test_tune},
+    {"unusable", test_unusable}, {"wrong", test_wrong},
 };
 CLF_TEST_MAIN("probe", tests)
