@@ -148,7 +148,7 @@ static void print_cell(FILE *out, const clf_probe_product *cell) {
     static const char *const words[] = {"-", "", "WRONG", "failed", "skipped"};
     if (cell->outcome == CLF_PROBE_PASSED) {
         const double rate = cell->flops * 1e-9;
-        fprintf(out, "  %9.*f", rate < 0.1 ? 3 : rate < 10 ? 2 : 1, rate);
+        fprintf(out, rate < 0.1 ? "  %9.2g" : rate < 10 ? "  %9.2f" : "  %9.1f", rate);
     } else {
         fprintf(out, "  %9s", words[cell->outcome]);
     }

@@ -43,7 +43,7 @@ typedef struct clf_probe_rates {
     // Bytes per second. Copies on the device count what they read and what they write.
     double host_to_device, device_to_host, device_copy, device_stream;
     uint64_t transfer_bytes[4]; // size of one transfer, for each of the four above
-    double fma;                 // floating-point operations per second of multiply-adds
+    double fma;                 // floating-point operations per second of multiply-adds, at best
     int fma_vector;             // floats per vector with which that was reached
     double build_new;           // seconds to build a kernel never seen before and run it once
     double build_cached;        // the same in the next process

@@ -19,6 +19,16 @@ static const char *lanes_note(bool cpu) {
     return cpu ? "one work-item owns a row here" : "row reductions; attention tiles";
 }
 
+static void name_profile(const clf_profile *profile, char *text, size_t size) {
+    if (profile->lanes == 1) {
+        snprintf(text, size, "CPU kernels: one work-item per row, vectors of %d",
+                 profile->vector_width);
+    } else {
+        snprintf(text, size, "GPU kernels: %d work-items per row, vectors of %d", profile->lanes,
+                 profile->vector_width);
+    }
+}
+
 void clf_probe_capabilities(clf_prober *p) {
     const clf_caps *caps = clf_device_caps(p->device);
     const clf_profile *profile = clf_device_profile(p->device);
@@ -73,13 +83,5 @@ void clf_probe_capabilities(clf_prober *p) {
     vectors->note = cpu ? "a row is walked in vectors" : "wide loads";
     clf_probe_capability *group = &p->result->capabilities[2];
     snprintf(group->value, sizeof group->value, "%d items", caps->max_group);
-
-    if (cpu) {
-        snprintf(p->result->profile, sizeof p->result->profile,
-                 "CPU kernels: one work-item per row, vectors of %d", profile->vector_width);
-    } else {
-        snprintf(p->result->profile, sizeof p->result->profile,
-                 "GPU kernels: %d work-items per row, vectors of %d", profile->lanes,
-                 profile->vector_width);
-    }
+    name_profile(profile, p->result->profile, sizeof p->result->profile);
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Launches, transfers, arithmetic and compilation: what the device itself can do.
 #include <ftw.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,7 @@
 
 // A measured call should take this long, seconds: far above the clock's and the launch's noise, far
 // below what a display driver's watchdog accepts.
-#define LONG_ENOUGH 0.02
+#define LONG_ENOUGH 0.005
 #define BUDGET      0.12 // seconds for the repeats of one measurement
 
 // ---- time ---------------------------------------------------------------------------------------
@@ -24,7 +23,7 @@ static int compare_doubles(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-double clf_probe_time(clf_run *run, clf_probe_work *work, void *data, double seconds) {
+clf_probe_timing clf_probe_time(clf_run *run, clf_probe_work *work, void *data, double seconds) {
     enum { MOST = 101 };
     double times[MOST];
     int count = 0;
@@ -32,31 +31,23 @@ double clf_probe_time(clf_run *run, clf_probe_work *work, void *data, double sec
     do {
         const int64_t start = clf_clock();
         work(run, data);
-        if (clf_run_finish(run) != CLF_OK) return 0;
+        if (clf_run_finish(run) != CLF_OK) return (clf_probe_timing){0};
         times[count++] = (double)(clf_clock() - start) * 1e-9;
     } while (count < MOST && (double)(clf_clock() - begin) * 1e-9 < seconds);
     qsort(times, (size_t)count, sizeof *times, compare_doubles);
-    return times[count / 2];
+    return (clf_probe_timing){.median = times[count / 2], .shortest = times[0]};
 }
 
-// The shortest of some calls: what a call takes when nothing else runs.
-static double time_shortest(clf_run *run, clf_probe_work *work, void *data) {
-    enum { CALLS = 4 };
-    double shortest = INFINITY;
-    for (int i = 0; i < CALLS && shortest > LONG_ENOUGH / 10; i++) {
-        const double seconds = clf_probe_time(run, work, data, 0);
-        if (run->status != CLF_OK) break;
-        if (seconds < shortest) shortest = seconds;
-        if (seconds > 10 * LONG_ENOUGH) break;
-    }
-    return shortest;
-}
-
-// Multiplies `*amount` by 4, up to `most`, until a call takes long enough, then measures it well.
-static double time_growing(clf_run *run, clf_probe_work *work, void *data, int *amount, int most) {
+// Multiplies `*amount` by 4, up to `most`, until a call takes long enough even when nothing else
+// delays it, then measures it well.
+static clf_probe_timing time_growing(clf_run *run, clf_probe_work *work, void *data, int *amount,
+                                     int most) {
     work(run, data); // compiles
     clf_run_finish(run);
-    while (*amount <= most / 4 && time_shortest(run, work, data) < LONG_ENOUGH) *amount *= 4;
+    while (*amount <= most / 4 &&
+           clf_probe_time(run, work, data, BUDGET / 8).shortest < LONG_ENOUGH) {
+        *amount *= 4;
+    }
     return clf_probe_time(run, work, data, BUDGET);
 }
 
@@ -80,8 +71,8 @@ static void measure_launches(clf_run *run, clf_arena *arena, clf_probe_rates *ra
     launches l = {.y = clf_arena_take(run, arena, 1, 16, CLF_F32), .count = 1};
     launch_empty(run, &l);
     clf_run_finish(run);
-    rates->launch_wait = clf_probe_time(run, launch_empty, &l, BUDGET);
-    rates->launch = time_growing(run, launch_empty, &l, &l.count, 4096) / l.count;
+    rates->launch_wait = clf_probe_time(run, launch_empty, &l, BUDGET).median;
+    rates->launch = time_growing(run, launch_empty, &l, &l.count, 4096).median / l.count;
 }
 
 // ---- transfers ----------------------------------------------------------------------------------
@@ -149,7 +140,7 @@ static void measure_transfers(clf_run *run, clf_arena *arena, clf_probe_rates *r
     clf_fill_zero(run, t.b);
     for (int i = 0; i < 4; i++) {
         t.count = FIRST;
-        const double seconds = time_growing(run, kinds[i].work, &t, &t.count, most);
+        const double seconds = time_growing(run, kinds[i].work, &t, &t.count, most).median;
         if (seconds > 0) *kinds[i].rate = 4.0 * kinds[i].touched * t.count / seconds;
         rates->transfer_bytes[i] = (uint64_t)t.count * 4;
     }
@@ -191,7 +182,7 @@ static void measure_arithmetic(clf_run *run, clf_arena *arena, clf_probe_rates *
             .kernel = "fma_peak",
             .defines = {{"VW", widths[i]}, {"FMA", clf_device_caps(run->device)->fma}}};
         a.rounds = 16;
-        const double seconds = time_growing(run, multiply_add, &a, &a.rounds, 1 << 20);
+        const double seconds = time_growing(run, multiply_add, &a, &a.rounds, 1 << 20).shortest;
         const double flops = 32.0 * widths[i] * a.rounds * (double)items;
         if (seconds > 0 && flops / seconds > rates->fma) {
             rates->fma = flops / seconds;
@@ -220,7 +211,7 @@ static clf_status time_build(const clf_device *device, const char *directory, in
             .spec = {.file = "selftest", .kernel = "fma_peak", .defines = {{"SALT", salt}}},
             .range = {.groups = {1}, .local = {1}},
             .rounds = 1};
-        *seconds = clf_probe_time(&run, multiply_add, &a, 0);
+        *seconds = clf_probe_time(&run, multiply_add, &a, 0).median;
     }
     clf_arena_destroy(arena);
     clf_device_close(fresh);

@@ -20,10 +20,13 @@ typedef struct clf_prober {
 // Reports that `share` (0 to 1) of this part is done; false if the probe is cancelled.
 bool clf_prober_tick(clf_prober *p, double share, const char *what);
 
-// Median time of `work`, which queues operations, and a wait for them: at least one call, more
-// while `seconds` last. 0 if the run fails.
+// Seconds of `work`, which queues operations, and a wait for them: of one call, and of more while
+// `seconds` last. Zeros if the run fails.
+typedef struct clf_probe_timing {
+    double median, shortest;
+} clf_probe_timing;
 typedef void clf_probe_work(clf_run *run, void *data);
-double clf_probe_time(clf_run *run, clf_probe_work *work, void *data, double seconds);
+clf_probe_timing clf_probe_time(clf_run *run, clf_probe_work *work, void *data, double seconds);
 
 void clf_probe_capabilities(clf_prober *p);
 void clf_probe_rates_measure(clf_prober *p);

@@ -121,9 +121,9 @@ static void run_product(bench *b, int shape, int row) {
         cell->outcome = CLF_PROBE_WRONG;
         return;
     }
-    const double once = clf_probe_time(&run, multiply, &job, 0);
+    const double once = clf_probe_time(&run, multiply, &job, 0).median;
     if (once > 0 && once < QUEUED) job.count = QUEUED / once < 32 ? (int)(QUEUED / once) : 32;
-    const double seconds = clf_probe_time(&run, multiply, &job, BUDGET) / job.count;
+    const double seconds = clf_probe_time(&run, multiply, &job, BUDGET).median / job.count;
     if (run.status != CLF_OK) {
         cell->outcome = CLF_PROBE_FAILED;
         cell->error = 0;

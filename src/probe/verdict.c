@@ -165,6 +165,7 @@ static void say_speed(clf_probe *probe, const clf_probe_products *products) {
         say(probe, "Too little could be measured to estimate a speed.\n");
     }
     const double faster = gain(products);
+    if (probe->info.kind == CLF_DEVICE_EMULATOR) return;
     if (!probe->tuning[0]) {
         say(probe, "Nothing is tuned for this device yet; clformer probe --tune looks for better "
                    "settings.\n");
