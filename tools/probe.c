@@ -111,6 +111,7 @@ static probe_report *list_reports(const probe_options *given, size_t *count) {
     }
     const bool one = given->common.device;
     if (*count == 0) complain("there is no OpenCL device");
+    if (*count == 0 && given->json) puts("[]");
     probe_report *reports = *count > 0 ? calloc(one ? 1 : *count, sizeof *reports) : NULL;
     if (one && *count > 0) *count = 1;
     for (size_t i = 0; i < *count && reports && !one; i++) reports[i].info = devices[i];
