@@ -93,7 +93,8 @@ static clf_status probe_each(const probe_options *given, probe_report *reports, 
         clf_status status =
             probe_one(given, given->common.device ? given->common.device : select, &reports[i]);
         if (status != CLF_OK) return status;
-        if (given->json) continue;
+        if (!reports[i].info.name[0]) complain("%s", reports[i].error); // no such device
+        if (given->json || !reports[i].info.name[0]) continue;
         if (i > 0) putchar('\n');
         probe_print_text(stdout, &reports[i]);
         fflush(stdout);

@@ -274,7 +274,7 @@ static void print_verdict(FILE *out, const clf_probe *probe) {
 
 void probe_print_text(FILE *out, const probe_report *report) {
     const clf_probe *probe = report->probe;
-    if (report->info.name[0]) print_identity(out, report);
+    print_identity(out, report);
     if (!probe) {
         field(out, "unusable:", "%s", report->error);
         return;
