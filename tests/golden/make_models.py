@@ -144,9 +144,12 @@ def is_varied(model, inputs):
 
 
 def is_clear(single, double):
-    """No close call: float64 gives the same tokens, and scores keep their distance."""
+    """No close call: float64 gives the same tokens, scores keep their distance, and rounding is not
+    blown up on the way."""
     for (g, b), (g2, b2) in zip(single, double):
         if [h[0] for h in g + b] != [h[0] for h in g2 + b2]:
+            return False
+        if abs(g[0][1] - g2[0][1]) > 1e-5:
             return False
         scores = [h[1] for h in b]
         if min(x - y for x, y in zip(scores, scores[1:])) < 2e-4:
@@ -219,15 +222,15 @@ def make_marian(name, *, dtype=torch.float32, shard=None, bias=0.0, separate=Fal
         model.to(dtype).save_pretrained(directory, **extra)
         model = transformers.MarianMTModel.from_pretrained(directory, dtype=torch.float32).eval()
         single = outputs(model, inputs)
-        double = outputs(transformers.MarianMTModel.from_pretrained(
-            directory, dtype=torch.float64).eval(), inputs)
+        model = transformers.MarianMTModel.from_pretrained(directory, dtype=torch.float64).eval()
+        double = outputs(model, inputs)
         if is_clear(single, double):
             break
     else:
         raise SystemExit(f"{name}: no seed gives a clear case")
     write_text(directory, source, target if separate else None)
-    write_golden(directory, lines, inputs, single, model, start, target)
-    print(name, "seed", seed, "lengths", [len(g[0][0]) for g, _ in single])
+    write_golden(directory, lines, inputs, double, model, start, target)
+    print(name, "seed", seed, "lengths", [len(g[0][0]) for g, _ in double])
 
 
 # ---- CTranslate2 ---------------------------------------------------------------------------------
@@ -416,12 +419,12 @@ def write_old(name, version, spec, revision):
 
 
 if __name__ == "__main__":
-    make_marian("marian-bias", bias=0.7, encoder_layers=2, decoder_layers=2)
+    make_marian("marian-bias", bias=0.7, encoder_layers=2, decoder_layers=2, first_seed=860)
     make_marian("marian-separate", separate=True, activation_function="relu")
     make_marian("marian-untied", tie_word_embeddings=False, activation_function="gelu")
     make_marian("marian-odd", d_model=15, encoder_attention_heads=3, decoder_attention_heads=3,
                 decoder_layers=3, encoder_ffn_dim=37, decoder_ffn_dim=13,
-                activation_function="gelu_new", scale_embedding=False)
+                activation_function="gelu_new", scale_embedding=False, first_seed=190)
     make_marian("marian-heads", d_model=12, encoder_attention_heads=3, decoder_attention_heads=4)
     make_marian("marian-f16", dtype=torch.float16, bias=0.3)
     make_marian("marian-bf16", dtype=torch.bfloat16, bias=0.3)
