@@ -95,7 +95,7 @@ def decode(ids, tokens):
 # ---- Hugging Face Marian -------------------------------------------------------------------------
 
 
-def randomise(model, seed):
+def randomise(model, seed, sharp):
     generator = torch.Generator().manual_seed(seed)
     for name, p in sorted(model.named_parameters()):
         noise = torch.randn(p.shape, generator=generator)
@@ -107,7 +107,7 @@ def randomise(model, seed):
             p.copy_(0.1 * noise)
         else:
             # Sharp attention makes outputs follow the source.
-            spread = 4 if "q_proj" in name or "k_proj" in name else 2
+            spread = sharp if "q_proj" in name or "k_proj" in name else 2
             p.copy_(spread * noise / p.shape[-1] ** 0.5)
     bias = torch.randn(model.final_logits_bias.shape, generator=generator)
     return bias
@@ -157,6 +157,13 @@ def is_clear(single, double):
     return True
 
 
+def forced(model, inputs, targets, start):
+    """Log-probabilities of given targets, all in one list."""
+    logits = [model(input_ids=torch.tensor([i]), decoder_input_ids=torch.tensor([[start] + t[:-1]]))
+              .logits[0].log_softmax(-1)[range(len(t)), t] for i, t in zip(inputs, targets)]
+    return torch.cat(logits)
+
+
 def raise_end(model, shift):
     """Raises the logit of the end token by about `shift`, along the mean of the last norm."""
     mean = model.model.decoder.layers[-1].final_layer_norm.bias
@@ -187,7 +194,9 @@ def write_golden(directory, lines, inputs, results, model, start, target_ids):
 
 
 def make_marian(name, *, dtype=torch.float32, shard=None, bias=0.0, separate=False, first_seed=0,
-                **config):
+                sharp=4, steady=False, **config):
+    """`steady`, for a model that is converted: outputs have no unknown or lone blank pieces, and
+    rounding is not blown up on given targets either. `first_seed` saves trying those before it."""
     directory = HERE / name
     shutil.rmtree(directory, ignore_errors=True)
     source = vocabulary(SOURCE_SPM) if separate else vocabulary(SOURCE_SPM, TARGET_SPM)
@@ -204,9 +213,10 @@ def make_marian(name, *, dtype=torch.float32, shard=None, bias=0.0, separate=Fal
     settings.update(config)
     lines = SOURCE_LINES[:LINES]
     inputs = [encode(SOURCE, source, line) + [0] for line in lines]
+    targets = [encode(TARGET, target, line) + [0] for line in TARGET_LINES[:LINES]]
     for seed in range(first_seed, first_seed + 1000):
         model = transformers.MarianMTModel(transformers.MarianConfig(**settings)).eval()
-        noise = randomise(model, seed)
+        noise = randomise(model, seed, sharp)
         raise_end(model, 1 + seed % 4)
         model.get_encoder().embed_tokens.weight[source["<pad>"]] = 0
         model.model.decoder.embed_tokens.weight[start] = 0
@@ -221,10 +231,12 @@ def make_marian(name, *, dtype=torch.float32, shard=None, bias=0.0, separate=Fal
         extra = {"max_shard_size": shard} if shard else {}
         model.to(dtype).save_pretrained(directory, **extra)
         model = transformers.MarianMTModel.from_pretrained(directory, dtype=torch.float32).eval()
-        single = outputs(model, inputs)
+        single, single_forced = outputs(model, inputs), forced(model, inputs, targets, start)
         model = transformers.MarianMTModel.from_pretrained(directory, dtype=torch.float64).eval()
         double = outputs(model, inputs)
-        if is_clear(single, double):
+        readable = all(t not in (1, target["\u2581"]) for g, _ in double for t in g[0][0])
+        strayed = (forced(model, inputs, targets, start) - single_forced).abs().max()
+        if is_clear(single, double) and (not steady or (readable and strayed < 1e-5)):
             break
     else:
         raise SystemExit(f"{name}: no seed gives a clear case")
@@ -419,16 +431,19 @@ def write_old(name, version, spec, revision):
 
 
 if __name__ == "__main__":
-    make_marian("marian-bias", bias=0.7, encoder_layers=2, decoder_layers=2, first_seed=860)
-    make_marian("marian-separate", separate=True, activation_function="relu")
-    make_marian("marian-untied", tie_word_embeddings=False, activation_function="gelu")
+    make_marian("marian-bias", bias=0.7, encoder_layers=2, sharp=3, steady=True,
+                first_seed=195)
+    make_marian("marian-separate", separate=True, activation_function="relu", first_seed=44)
+    make_marian("marian-untied", tie_word_embeddings=False, activation_function="gelu",
+                first_seed=15)
     make_marian("marian-odd", d_model=15, encoder_attention_heads=3, decoder_attention_heads=3,
                 decoder_layers=3, encoder_ffn_dim=37, decoder_ffn_dim=13,
-                activation_function="gelu_new", scale_embedding=False, first_seed=190)
-    make_marian("marian-heads", d_model=12, encoder_attention_heads=3, decoder_attention_heads=4)
-    make_marian("marian-f16", dtype=torch.float16, bias=0.3)
-    make_marian("marian-bf16", dtype=torch.bfloat16, bias=0.3)
-    make_marian("marian-shards", shard="12KB", decoder_layers=2)
+                activation_function="gelu_new", scale_embedding=False, first_seed=198)
+    make_marian("marian-heads", d_model=12, encoder_attention_heads=3, decoder_attention_heads=4,
+                first_seed=12)
+    make_marian("marian-f16", dtype=torch.float16, bias=0.3, first_seed=8)
+    make_marian("marian-bf16", dtype=torch.bfloat16, bias=0.3, first_seed=4)
+    make_marian("marian-shards", shard="12KB", decoder_layers=2, first_seed=25)
     convert("ct2-float32", None, spm=True)
     convert("ct2-float16", "float16")
     convert("ct2-int16", "int16")
