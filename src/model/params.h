@@ -10,9 +10,9 @@ typedef enum clf_side { CLF_ENCODER, CLF_DECODER } clf_side;
 
 // Shapes are (rows, cols) = (outputs, inputs) as files store them.
 typedef enum clf_param_kind {
-    CLF_PARAM_EMBEDDING,       // (V, C) of a side; with share_embeddings only the encoder's
-    CLF_PARAM_POSITIONS,       // learned positions (P, C) of a side
-    CLF_PARAM_EMBEDDING_NORM,  // norms: scale (1, C); the bias is the next kind
+    CLF_PARAM_EMBEDDING,      // (V, C) of a side; with share_embeddings only the encoder's
+    CLF_PARAM_POSITIONS,      // learned positions (P, C) of a side
+    CLF_PARAM_EMBEDDING_NORM, // norms: scale (1, C); the bias is the next kind
     CLF_PARAM_EMBEDDING_NORM_BIAS,
     CLF_PARAM_SELF_QKV, // (3HD, C): queries, keys, values below one another
     CLF_PARAM_SELF_QKV_BIAS,
@@ -55,9 +55,9 @@ typedef struct clf_param {
 clf_status clf_params_list(const clf_config *config, clf_param **params, int *count);
 
 // Where a loader finds parameters: implemented by each file format (formats/format.h).
-// Fills `pieces` and `*count`. Stacked below one another the pieces make up a matrix's rows; those of
-// a vector, (1, n) each, follow one another.
-// A parameter that the file may omit (a zero bias) gives *count = 0, which means zeros.
+// Fills `pieces` and `*count`. Stacked below one another the pieces make up a matrix's rows; those
+// of a vector, (1, n) each, follow one another. A parameter that the file may omit (a zero bias)
+// gives *count = 0, which means zeros.
 #define CLF_MAX_PIECES 4
 typedef struct clf_param_source {
     void *self;

@@ -18,9 +18,9 @@ static clf_translator *open_golden(clf_device *device, const char *name) {
 
 // ---- Hugging Face Marian ------------------------------------------------------------------------
 
-static const char *const marian[] = {"marian-bf16",  "marian-f16",    "marian-heads",
-                                     "marian-odd",   "marian-shards", "marian-separate",
-                                     "marian-untied"};
+static const char *const marian[] = {"marian-bf16",     "marian-bias",  "marian-f16",
+                                     "marian-heads",    "marian-odd",   "marian-shards",
+                                     "marian-separate", "marian-untied"};
 
 static void marian_on(clf_device *device) {
     for (size_t i = 0; i < sizeof marian / sizeof *marian; i++) {
