@@ -189,6 +189,7 @@ static clf_status encode(const clf_tokenizer *t, const side *s, const char *text
     if (size > LINE_LIMIT) {
         return clf_fail(CLF_ERROR_ARGUMENT, "a line of %zu bytes is too long", size);
     }
+    if (size == 0) return CLF_OK; // `text` may be NULL then
     int32_t id;
     size_t code = t->language_codes ? find_language_code(s, text, size, &id) : 0;
     if (code > 0) CLF_TRY(push_id(ids, id));

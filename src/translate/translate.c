@@ -271,7 +271,8 @@ static clf_status join_lines(job *j) {
     for (size_t line = 0; line < j->result->lines; line++) {
         size_t first = next;
         while (next < j->segments.count && j->segments.data[next].line == line) next++;
-        CLF_TRY(join_line(j->result, line, j->segments.data + first, next - first));
+        const clf_segment *begin = next > first ? &j->segments.data[first] : NULL;
+        CLF_TRY(join_line(j->result, line, begin, next - first));
     }
     return CLF_OK;
 }
