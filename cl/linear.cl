@@ -99,8 +99,8 @@ __kernel void linear(TENSOR(float, y), const ulong y_stride, TENSOR(const float,
     __global const float *rows[MR];
 #pragma unroll
     for (int r = 0; r < MR; r++) rows[r] = x + min(row + r, m - 1) * x_stride;
-    const int from = min(column, (n + 15) / 16 * 16 - NC);
-    w += panel_stride * (ulong)(from / 16) + from % 16;
+    const int from = min(column, ((n + 15) & ~15) - NC);
+    w += panel_stride * (ulong)(from >> 4) + (from & 15);
 
     floatv sum[MR][NV];
 #pragma unroll

@@ -41,7 +41,7 @@ __kernel void pack(TENSOR(float, to), const ulong panel_stride, const ulong lane
     for (int r = row; r < row_end; r++) {
         const float scale = scale_count == 0 ? 1.0f : scales[scale_count == 1 ? 0 : r];
         const int at = first + r;
-        __global float *line = to + panel_stride * (at / 16) + lane_stride * (at % 16);
+        __global float *line = to + panel_stride * (ulong)(at >> 4) + lane_stride * (ulong)(at & 15);
         __global const source *element = from + (ulong)r * cols;
         for (int c = column; c < column_end; c++) {
             const float value = VALUE(element, c);
