@@ -27,8 +27,8 @@ void golden_ids(const char *text, clf_ids *ids);
 // The search that the model's own generation config asks for, with this beam.
 clf_generate_options golden_options(const clf_translator *translator, int beam, int nbest);
 
-// Teacher-forced logits within 1e-4 of logits.f32.
-void golden_check_logits(clf_translator *t, const char *directory);
+// Teacher-forced logits of the first `count` cases within 1e-4 of logits.f32.
+void golden_check_logits(clf_translator *t, const char *directory, size_t count);
 // Tokens of the first `count` lines equal and their sums within 1e-4 a token.
 void golden_check_greedy(clf_translator *t, const char *directory, size_t count);
 // All four hypotheses of each line equal and their scores within 1e-4.

@@ -28,7 +28,7 @@ static void marian_on(clf_device *device) {
         if (!t) continue;
         char directory[4096];
         snprintf(directory, sizeof directory, "%s", clf_test_golden(marian[i]));
-        golden_check_logits(t, directory);
+        golden_check_logits(t, directory, 100);
         golden_check_greedy(t, directory, 100);
         golden_check_beam(t, directory, 100);
         clf_translator_close(t);
