@@ -58,8 +58,9 @@ typedef struct clf_device_options {
     // Directory for compiled kernels and tuning files. NULL: CLFORMER_CACHE_DIR, else
     // $XDG_CACHE_HOME/clformer, else ~/.cache/clformer. Empty string: no cache on disk.
     const char *cache_dir;
-    const char *trace_path; // write a Chrome trace (JSON) of kernels, transfers and host phases here
-    bool profile;           // time each kernel, for clf_device_profile_report
+    const char
+        *trace_path; // write a Chrome trace (JSON) of kernels, transfers and host phases here
+    bool profile;    // time each kernel, for clf_device_profile_report
     // Matrix product: "auto" (default), "clblast" or "panel".
     const char *gemm;
     // Shape of the kernels: "auto" (default), "cpu" (one wide-vector work-item per row) or

@@ -13,8 +13,8 @@
         size_t count, capacity;                                                                    \
     }
 
-typedef CLF_ARRAY(int32_t) clf_ids;  // token ids
-typedef CLF_ARRAY(char) clf_string;  // bytes; not NUL-terminated unless somebody pushed one
+typedef CLF_ARRAY(int32_t) clf_ids; // token ids
+typedef CLF_ARRAY(char) clf_string; // bytes; not NUL-terminated unless somebody pushed one
 
 // Makes room for `more` further elements; false if memory is short (the array is unchanged).
 #define clf_array_reserve(array, more)                                                             \
