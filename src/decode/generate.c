@@ -102,8 +102,8 @@ static void begin_steps(clf_run *run, stepper *s, const clf_tokens *sources, int
     for (int i = 0; i < 2; i++) {
         s->origin[i] = clf_arena_take(run, g->batch, slots, s->options->search.max_length, CLF_I32);
     }
-    // Most translations are not much longer than twice their source; the cache grows for others.
-    int positions = 2 * s->source.longest + 16;
+    // Most translations are about as long as their source; the cache grows for the few others.
+    int positions = s->source.longest + s->source.longest / 4 + 12;
     if (positions > s->options->search.max_length) positions = s->options->search.max_length;
     clf_cache_plan(run, &g->cache, slots, positions);
     s->fed = malloc((size_t)slots * 4 * sizeof *s->fed);

@@ -108,8 +108,7 @@ static clf_status run_batch(clf_translator *t, const clf_segments *segments, con
 static clf_status run_segments(clf_translator *t, const clf_segments *segments,
                                const clf_score_options *options, clf_scores *scores) {
     size_t count = segments->count;
-    int budget =
-        options->batch_tokens > 0 ? options->batch_tokens : clf_default_batch_tokens(t->device);
+    int budget = options->batch_tokens > 0 ? options->batch_tokens : clf_default_batch_tokens(t);
     uint64_t source = 0, target = 0;
     size_t *order = malloc((count + 1) * sizeof *order);
     clf_tokens *tokens = malloc((count + 1) * 2 * sizeof *tokens);

@@ -122,8 +122,16 @@ int clf_segments_batch(const clf_segments *segments, const size_t *order, size_t
     return (int)(next - first);
 }
 
-int clf_default_batch_tokens(const clf_device *device) {
-    // Enough rows to fill a GPU; on a CPU just enough that products of matrices run at full speed
-    // while activations stay near the caches.
-    return clf_device_caps(device)->kind <= CLF_DEVICE_INTEGRATED_GPU ? 32768 : 1536;
+int clf_default_batch_tokens(const clf_translator *translator) {
+    const clf_caps *caps = clf_device_caps(translator->device);
+    const clf_config *config = clf_model_config(translator->model);
+    // Most memory of a batch is its key/value cache, some 4/3 positions per token of the budget. On
+    // a GPU enough rows to fill it; on a CPU just enough that products of matrices run at full
+    // speed while activations stay near the caches.
+    bool gpu = caps->kind <= CLF_DEVICE_INTEGRATED_GPU;
+    uint64_t memory = gpu ? caps->global_memory / 8 : 40 << 20, most = gpu ? 32768 : 2560;
+    uint64_t position = (uint64_t)config->decoder.layers * 3 * (uint64_t)config->decoder.heads *
+                        (uint64_t)config->decoder.head_width * sizeof(float);
+    uint64_t tokens = memory / (position * 4 / 3);
+    return (int)(tokens < 768 ? 768 : tokens > most ? most : tokens);
 }

@@ -208,8 +208,8 @@ static clf_status run_batch(job *j, const size_t *order, int count, clf_tokens *
 static clf_status run_segments(job *j) {
     size_t count = j->segments.count;
     if (count == 0) return CLF_OK;
-    int budget = j->options->batch_tokens > 0 ? j->options->batch_tokens
-                                              : clf_default_batch_tokens(j->t->device);
+    int budget =
+        j->options->batch_tokens > 0 ? j->options->batch_tokens : clf_default_batch_tokens(j->t);
     size_t *order = malloc(count * sizeof *order);
     clf_tokens *tokens = malloc(count * 2 * sizeof *tokens);
     clf_status status = order && tokens ? CLF_OK : clf_fail_memory();

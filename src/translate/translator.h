@@ -44,7 +44,7 @@ void clf_segments_order(const clf_segments *segments, size_t *order);
 int clf_segments_batch(const clf_segments *segments, const size_t *order, size_t first, int budget,
                        int beam);
 
-// The budget that suits the device, if the caller names none.
-int clf_default_batch_tokens(const clf_device *device);
+// The budget that suits the device and the model, if the caller names none.
+int clf_default_batch_tokens(const clf_translator *translator);
 
 #endif
