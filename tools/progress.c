@@ -26,7 +26,7 @@ static void format_time(double seconds, char *text, size_t size) {
     }
 }
 
-void progress_draw(progress *p, double part, uint64_t source_tokens, uint64_t target_tokens) {
+void progress_draw(progress *p, double part, uint64_t target_tokens) {
     enum { WIDTH = 24 };
     int64_t time = now();
     if (!p->shown || time - p->drawn < 100000000) return;
@@ -52,7 +52,6 @@ void progress_draw(progress *p, double part, uint64_t source_tokens, uint64_t ta
                 rate, elapsed, left);
     }
     fflush(stderr);
-    (void)source_tokens;
 }
 
 void progress_clear(progress *p) {

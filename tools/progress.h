@@ -11,13 +11,13 @@ typedef struct progress {
     int64_t begin, drawn; // nanoseconds
     double fraction;      // of the whole input done before the current window; < 0: unknown
     double share;         // of the whole input that the current window is
-    uint64_t lines, source_tokens, target_tokens; // before the current window
+    uint64_t lines, target_tokens; // before the current window
 } progress;
 
 void progress_begin(progress *p, bool quiet);
-// What is done of the current window: `part` from 0 to 1, and its tokens. Draws at most ten times
-// a second.
-void progress_draw(progress *p, double part, uint64_t source_tokens, uint64_t target_tokens);
+// What is done of the current window: `part` from 0 to 1, and its target tokens. Draws at most ten
+// times a second.
+void progress_draw(progress *p, double part, uint64_t target_tokens);
 // Wipes the bar, so that other text may be printed.
 void progress_clear(progress *p);
 

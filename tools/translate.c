@@ -114,7 +114,8 @@ static bool make_options(const translate_options *given, clf_translate_options *
 }
 
 static int on_progress(void *user, size_t done, size_t total, uint64_t source, uint64_t target) {
-    progress_draw(user, total ? (double)done / (double)total : 0, source, target);
+    (void)source;
+    progress_draw(user, total ? (double)done / (double)total : 0, target);
     return interrupted();
 }
 
@@ -143,7 +144,7 @@ static int translate_all(clf_translator *translator, const translate_options *gi
     int code = EXIT_OK;
     while (code == EXIT_OK && (count = line_reader_next(reader, WINDOW_LINES, &lines)) > 0) {
         clf_translations *result;
-        uint64_t done, total, source, target;
+        uint64_t done, total, target;
         line_reader_progress(reader, &done, &total);
         if (total > 0)
             bar.share = (double)done / (double)total - (bar.fraction > 0 ? bar.fraction : 0);
@@ -157,10 +158,9 @@ static int translate_all(clf_translator *translator, const translate_options *gi
         for (long i = 0; i < count; i++) {
             print_line(given, result, (size_t)i, bar.lines + (uint64_t)i + 1);
         }
-        clf_translations_tokens(result, &source, &target);
+        clf_translations_tokens(result, NULL, &target);
         clf_translations_free(result);
         bar.lines += (uint64_t)count;
-        bar.source_tokens += source;
         bar.target_tokens += target;
         if (total > 0) bar.fraction = (double)done / (double)total;
         if (fflush(stdout) != 0 || ferror(stdout)) code = complain_output();
