@@ -42,15 +42,23 @@ static clf_tensor take_layer(clf_run *run, clf_arena *arena, const clf_cache *ca
 }
 
 void clf_cache_plan(clf_run *run, clf_cache *cache, int slots, int positions) {
+    if ((int64_t)positions * slots > INT_MAX) {
+        clf_run_fail(run, clf_fail(CLF_ERROR_ARGUMENT,
+                                   "%d hypotheses of %d positions are too many for one batch; try a "
+                                   "smaller --batch-tokens",
+                                   slots, positions));
+    }
+    if (run->status != CLF_OK) return;
     int rows = positions * slots;
     uint64_t bytes =
         (uint64_t)cache->count * (uint64_t)rows * (uint64_t)cache->cols * sizeof(float);
     if (bytes > clf_arena_bytes(cache->arena)) {
         // A larger arena instead of one more chunk, which would leave the first ones half empty.
+        clf_arena *larger;
+        clf_run_fail(run, create_arena(cache->device, &larger));
+        if (run->status != CLF_OK) return;
         clf_arena_destroy(cache->arena);
-        cache->arena = NULL;
-        clf_run_fail(run, create_arena(cache->device, &cache->arena));
-        if (!cache->arena) return;
+        cache->arena = larger;
     }
     clf_arena_reset(cache->arena);
     cache->slots = slots;

@@ -2,10 +2,6 @@
 #include "ops/ops.h"
 #include "ops/shape.h"
 
-static int ceil_divide(int a, int b) {
-    return (a + b - 1) / b;
-}
-
 // The widest vectors, up to `most`, that fill a head of this width.
 static int vector_width(int most, int head_width) {
     while (head_width % most) most /= 2;
@@ -88,9 +84,9 @@ void clf_op_attention(clf_run *run, clf_tensor y, clf_attention a) {
         clf_arg_tensor(a.kv_starts), clf_arg_tensor(a.kv_lengths), clf_arg_float(a.scale),
         clf_arg_int(a.causal),
     };
-    const clf_range range = {
-        .groups = {(size_t)ceil_divide(a.max_q_length, t.queries), (size_t)a.heads, (size_t)batch},
-        .local = {cpu ? 1 : (size_t)t.queries, (size_t)t.split}};
+    const clf_range range = {.groups = {(size_t)clf_ceil_divide(a.max_q_length, t.queries),
+                                        (size_t)a.heads, (size_t)batch},
+                             .local = {cpu ? 1 : (size_t)t.queries, (size_t)t.split}};
     // The lengths are on the device: as if all source sentences were equally long.
     const double keys = (double)a.k.rows / batch * (a.causal ? 0.5 : 1);
     const clf_cost cost = {.bytes = 8.0 * y.cols * ((double)y.rows + a.k.rows),

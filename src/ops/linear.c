@@ -5,14 +5,11 @@
 
 #include "base/fail.h"
 #include "device/launch.h"
+#include "ops/shape.h"
 #include "ops/tuning.h"
 
 static bool on_cpu(const clf_device *device) {
     return clf_device_profile(device)->lanes == 1;
-}
-
-static int ceil_div(int a, int b) {
-    return (a + b - 1) / b;
 }
 
 static bool is_plain(clf_weight w) {
@@ -59,12 +56,13 @@ static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, cl
     const int row_class = clf_row_class(y.rows);
     clf_tile tile = state->tuning.tile[row_class];
     // Equal blocks of rows waste least.
-    tile.rows = ceil_div(y.rows, ceil_div(y.rows, tile.rows));
+    tile.rows = clf_ceil_divide(y.rows, clf_ceil_divide(y.rows, tile.rows));
     const int lanes = fitting_lanes(run, state, row_class, tile, e.activation);
     const clf_kernel_spec spec = panel_spec(state, run->device, tile, lanes, e.activation);
-    const clf_range range = {.groups = {(size_t)ceil_div(y.rows, tile.rows),
-                                        (size_t)ceil_div(ceil_div(w.n, tile.columns), lanes), 1},
-                             .local = {(size_t)lanes, (size_t)state->tuning.slices, 1}};
+    const clf_range range = {
+        .groups = {(size_t)clf_ceil_divide(y.rows, tile.rows),
+                   (size_t)clf_ceil_divide(clf_ceil_divide(w.n, tile.columns), lanes), 1},
+        .local = {(size_t)lanes, (size_t)state->tuning.slices, 1}};
     const double m = y.rows, k = w.k, n = w.n;
     const clf_cost cost = {.bytes = 4 * (m * k + k * n + m * n), .flops = 2 * m * k * n};
     const clf_arg arguments[] = {
@@ -88,7 +86,8 @@ static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, cl
 // A launch over rows and shares of their columns: on a CPU a row is one work-item's.
 static clf_range row_range(const clf_device *device, int rows, int cols) {
     const clf_profile *profile = clf_device_profile(device);
-    const int shares = on_cpu(device) ? 1 : ceil_div(cols, profile->lanes * profile->vector_width);
+    const int shares =
+        on_cpu(device) ? 1 : clf_ceil_divide(cols, profile->lanes * profile->vector_width);
     return (clf_range){.groups = {(size_t)rows, (size_t)shares, 1},
                        .local = {1, (size_t)profile->lanes, 1}};
 }

@@ -12,6 +12,10 @@
 
 #define CLF_COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
+static inline int clf_ceil_divide(int a, int b) {
+    return (a + b - 1) / b;
+}
+
 #define CLF_ANY (-1) // rows or columns that may have any number
 
 // True if the run has not failed and the tensor is there with this shape; else the run fails with a

@@ -12,13 +12,9 @@ typedef struct cut {
     int segments; // per row
 } cut;
 
-static int ceil_divide(int a, int b) {
-    return (a + b - 1) / b;
-}
-
 static cut cut_row(clf_device *device, int columns) {
     if (clf_device_profile(device)->lanes > 1) {
-        return (cut){.chunk = 2048, .segment = 2048, .segments = ceil_divide(columns, 2048)};
+        return (cut){.chunk = 2048, .segment = 2048, .segments = clf_ceil_divide(columns, 2048)};
     }
     // Each segment begins its list of best values anew, so no more of them than keep every compute
     // unit busy with one row.
@@ -27,8 +23,8 @@ static cut cut_row(clf_device *device, int columns) {
     if (segments > columns / LEAST) segments = columns / LEAST;
     if (segments > MAX_SEGMENTS) segments = MAX_SEGMENTS;
     if (segments < 1) segments = 1;
-    int segment = ceil_divide(ceil_divide(columns, segments), CHUNK) * CHUNK;
-    return (cut){.chunk = CHUNK, .segment = segment, .segments = ceil_divide(columns, segment)};
+    int segment = clf_ceil_divide(clf_ceil_divide(columns, segments), CHUNK) * CHUNK;
+    return (cut){.chunk = CHUNK, .segment = segment, .segments = clf_ceil_divide(columns, segment)};
 }
 
 static clf_kernel_spec spec_of(const char *kernel, cut c) {
