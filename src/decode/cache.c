@@ -43,10 +43,11 @@ static clf_tensor take_layer(clf_run *run, clf_arena *arena, const clf_cache *ca
 
 void clf_cache_plan(clf_run *run, clf_cache *cache, int slots, int positions) {
     if ((int64_t)positions * slots > INT_MAX) {
-        clf_run_fail(run, clf_fail(CLF_ERROR_ARGUMENT,
-                                   "%d hypotheses of %d positions are too many for one batch; try a "
-                                   "smaller --batch-tokens",
-                                   slots, positions));
+        clf_run_fail(run,
+                     clf_fail(CLF_ERROR_ARGUMENT,
+                              "%d hypotheses of %d positions are too many for one batch; try a "
+                              "smaller --batch-tokens",
+                              slots, positions));
     }
     if (run->status != CLF_OK) return;
     int rows = positions * slots;
