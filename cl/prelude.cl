@@ -33,6 +33,7 @@
 #if VW == 1
 typedef float floatv;
 typedef int intv;
+typedef uint uintv;
 #define LOADV(p) (*(p))
 #define STOREV(v, p) (*(p) = (v))
 #define SUMV(v) (v)
@@ -40,14 +41,17 @@ typedef int intv;
 #define ANYV(mask) (mask)
 #define AS_FLOATV(v) as_float(v)
 #define AS_INTV(v) as_int(v)
+#define CONVERT_FLOATV(v) convert_float(v)
 #else
 typedef CAT(float, VW) floatv;
 typedef CAT(int, VW) intv;
+typedef CAT(uint, VW) uintv;
 #define LOADV(p) CAT(vload, VW)(0, p)
 #define STOREV(v, p) CAT(vstore, VW)(v, 0, p)
 #define ANYV(mask) any(mask)
 #define AS_FLOATV(v) CAT(as_float, VW)(v)
 #define AS_INTV(v) CAT(as_int, VW)(v)
+#define CONVERT_FLOATV(v) CAT(convert_float, VW)(v)
 #endif
 
 #if VW == 2
@@ -74,6 +78,10 @@ inline float max4(float4 v) { return fmax(fmax(v.x, v.y), fmax(v.z, v.w)); }
 
 // In front of a loop over a private array, whose length is constant, so that it becomes registers.
 #define UNROLL _Pragma("unroll")
+
+#ifndef DROPOUT
+#define DROPOUT 0 // 1: the kernel is built with dropout
+#endif
 
 #define LOWEST (-3.0e38f) // a finite minus infinity: some compilers assume finite maths
 
@@ -133,4 +141,68 @@ inline float row_max_(float x, __local float *scratch) {
     barrier(CLK_LOCAL_MEM_FENCE);
     return result;
 }
+#endif
+
+// Dropout: the arguments of a kernel (CLF_ARG_DROPOUT in ops/shape.h). An element is kept if its
+// random number is at least `drop_below`, and multiplied by `drop_scale` then.
+#define DROPOUT_ARGUMENTS                                                                          \
+    const uint drop_below, const float drop_scale, const uint drop_site, const uint drop_step,     \
+        const uint drop_seed0, const uint drop_seed1
+
+#if DROPOUT
+// Philox4x32 with 7 rounds, the fewest that pass BigCrush (Salmon, Moraes, Dror, Shaw, SC 2011), a
+// counter in each lane; x goes in as the counter and comes out as four random words.
+inline void philox(uintv x[4], uint key0, uint key1) {
+    UNROLL
+    for (int round = 0; round < 7; round++) {
+        uintv high0 = mul_hi((uintv)0xD2511F53u, x[0]), low0 = 0xD2511F53u * x[0];
+        uintv high1 = mul_hi((uintv)0xCD9E8D57u, x[2]), low1 = 0xCD9E8D57u * x[2];
+        x[0] = high1 ^ x[1] ^ key0;
+        x[1] = low1;
+        x[2] = high0 ^ x[3] ^ key1;
+        x[3] = low0;
+        key0 += 0x9E3779B9u;
+        key1 += 0xBB67AE85u;
+    }
+}
+
+#if VW == 1
+#define LANE_NUMBERS ((uint)0)
+#elif VW == 2
+#define LANE_NUMBERS ((uint2)(0, 1))
+#elif VW == 4
+#define LANE_NUMBERS ((uint4)(0, 1, 2, 3))
+#elif VW == 8
+#define LANE_NUMBERS ((uint8)(0, 1, 2, 3, 4, 5, 6, 7))
+#else
+#define LANE_NUMBERS ((uint16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+#endif
+
+// What to multiply with in row `row`: scales[w] is for columns 64 b + 16 w + j on, VW of them, j < 16
+// a multiple of VW. So one call serves four vectors of a block of 64 columns, and column c draws
+// word c / 16 % 4 of the counter (c / 64 * 16 + c % 16, row, site, step), whatever VW is.
+inline void dropout_scales(floatv scales[4], int b, int j, uint row, uint below, float scale,
+                           uint site, uint step, uint seed0, uint seed1) {
+    uintv x[4] = {(uint)(16 * b + j) + LANE_NUMBERS, (uintv)row, (uintv)site, (uintv)step};
+    philox(x, seed0, seed1);
+    UNROLL
+    for (int w = 0; w < 4; w++) scales[w] = x[w] >= below ? (floatv)scale : (floatv)0.0f;
+}
+
+// The same for one element.
+inline float dropout_scale(int c, uint row, uint below, float scale, uint site, uint step,
+                           uint seed0, uint seed1) {
+    floatv scales[4];
+    dropout_scales(scales, c / 64, c % 16 / VW * VW, row, below, scale, site, step, seed0, seed1);
+    float all[4 * VW];
+    UNROLL
+    for (int w = 0; w < 4; w++) STOREV(scales[w], all + w * VW);
+    return all[c / 16 % 4 * VW + c % VW];
+}
+
+#define DROPOUT_SCALES(scales, b, j, row)                                                          \
+    dropout_scales(scales, b, j, row, drop_below, drop_scale, drop_site, drop_step, drop_seed0,    \
+                   drop_seed1)
+#define DROPOUT_SCALE(c, row)                                                                      \
+    dropout_scale(c, row, drop_below, drop_scale, drop_site, drop_step, drop_seed0, drop_seed1)
 #endif

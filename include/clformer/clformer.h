@@ -4,9 +4,11 @@
 #define CLFORMER_CLFORMER_H
 
 #include <clformer/device.h>
+#include <clformer/evaluate.h>
 #include <clformer/log.h>
 #include <clformer/probe.h>
 #include <clformer/status.h>
+#include <clformer/train.h>
 #include <clformer/translate.h>
 
 #endif

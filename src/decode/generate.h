@@ -4,7 +4,7 @@
 #ifndef CLF_DECODE_GENERATE_H
 #define CLF_DECODE_GENERATE_H
 
-#include "decode/batch.h"
+#include "model/batch.h"
 #include "decode/search.h"
 
 // A model with the memory that decoding needs, kept from batch to batch.

@@ -66,10 +66,11 @@ clf_device_slot *clf_device_get_slot(clf_device *device);
 const char *clf_device_gemm_option(const clf_device *device);
 
 // A sequence of operations on a device. The first failure sticks: later operations do nothing, and
-// clf_run_end returns it. So model code calls operations without looking at a status.
+// clf_run_finish returns it. So model code calls operations without looking at a status.
 typedef struct clf_run {
     clf_device *device;
     clf_status status;
+    bool dry; // only plan: arenas count what is taken, nothing is allocated, moved or launched
 } clf_run;
 
 static inline clf_run clf_run_begin(clf_device *device) {

@@ -294,7 +294,7 @@ static clf_status fail_launch(const clf_device *device, const kernel *k, cl_int 
 void clf_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_cost cost,
                 const clf_arg *arguments, int count) {
     clf_device *device = run->device;
-    if (run->status != CLF_OK || range.groups[0] == 0) return;
+    if (run->status != CLF_OK || run->dry || range.groups[0] == 0) return;
     const kernel *k = get_kernel(run, spec);
     if (!k) return;
     clf_run_fail(run, set_arguments(device, k, arguments, count));

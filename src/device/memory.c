@@ -45,7 +45,12 @@ struct clf_arena {
     int current;   // index of the chunk that is being filled; chunks.count if there is none
     uint64_t used; // bytes of it
     uint64_t bytes;
+    uint64_t counted; // bytes in use, by what was taken
+    uint64_t peak;    // the most of it
 };
+
+// What tensors of a dry run point to, so that they look present.
+static struct clf_chunk nowhere;
 
 clf_status clf_arena_create(clf_device *device, const char *what, const char *option,
                             clf_arena **arena) {
@@ -143,6 +148,12 @@ clf_tensor clf_arena_take(clf_run *run, clf_arena *arena, int rows, int cols, cl
     uint64_t size = (uint64_t)clf_dtype_size(dtype);
     uint64_t bytes = (uint64_t)rows * (uint64_t)cols * size;
     bytes = bytes > 0 ? (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT : ALIGNMENT;
+    arena->counted += bytes;
+    if (arena->counted > arena->peak) arena->peak = arena->counted;
+    if (run->dry) {
+        t.chunk = &nowhere;
+        return t;
+    }
     while (arena->current < (int)arena->chunks.count &&
            arena->chunks.data[arena->current]->bytes - arena->used < bytes) {
         arena->current++;
@@ -161,19 +172,50 @@ clf_tensor clf_arena_take(clf_run *run, clf_arena *arena, int rows, int cols, cl
 void clf_arena_reset(clf_arena *arena) {
     arena->current = 0;
     arena->used = 0;
+    arena->counted = 0;
 }
 
 clf_arena_mark clf_arena_get_mark(const clf_arena *arena) {
-    return (clf_arena_mark){.chunk = arena->current, .used = arena->used};
+    return (clf_arena_mark){
+        .chunk = arena->current, .used = arena->used, .counted = arena->counted};
 }
 
 void clf_arena_rewind(clf_arena *arena, clf_arena_mark mark) {
     arena->current = mark.chunk;
     arena->used = mark.used;
+    arena->counted = mark.counted;
 }
 
 uint64_t clf_arena_bytes(const clf_arena *arena) {
     return arena->bytes;
+}
+
+uint64_t clf_arena_peak(const clf_arena *arena) {
+    return arena->peak;
+}
+
+void clf_arena_reserve(clf_run *run, clf_arena *arena, uint64_t bytes) {
+    const uint64_t four_gib = (uint64_t)4096 * MIB; // the floats of a chunk fit an int
+    uint64_t most = run->device->caps.max_allocation / ALIGNMENT * ALIGNMENT;
+    if (most > four_gib) most = four_gib;
+    while (bytes > 0 && run->status == CLF_OK && !run->dry) {
+        const uint64_t size = bytes < most ? bytes : most;
+        clf_run_fail(run, add_chunk(arena, size));
+        if (run->status == CLF_OK)
+            clf_fill_zero(run, clf_arena_flat(arena, clf_arena_chunks(arena) - 1));
+        bytes -= size;
+    }
+}
+
+int clf_arena_chunks(const clf_arena *arena) {
+    return (int)arena->chunks.count;
+}
+
+clf_tensor clf_arena_flat(const clf_arena *arena, int chunk) {
+    struct clf_chunk *memory = arena->chunks.data[chunk];
+    const int floats = (int)(memory->bytes / sizeof(float));
+    return (clf_tensor){
+        .chunk = memory, .stride = (uint64_t)floats, .rows = 1, .cols = floats, .dtype = CLF_F32};
 }
 
 // ---- transfers ----
@@ -194,7 +236,7 @@ typedef struct span {
 
 // Bytes of a packed tensor; false if there is nothing to transfer.
 static bool tensor_span(clf_run *run, clf_tensor t, const char *verb, span *bytes) {
-    if (run->status != CLF_OK || t.rows == 0 || t.cols == 0) return false;
+    if (run->status != CLF_OK || run->dry || t.rows == 0 || t.cols == 0) return false;
     if (!t.chunk || !is_packed(t)) {
         clf_run_fail(run, clf_fail(CLF_ERROR_ARGUMENT, "%s of a tensor that is %s", verb,
                                    t.chunk ? "a view of columns" : "empty"));
@@ -247,6 +289,33 @@ void clf_read(clf_run *run, clf_tensor t, void *data) {
                                       from.bytes, data, 0, NULL, wanted(run, &event));
     done(run, code, "read", (double)from.bytes, event);
     if (code == CL_SUCCESS) clf_run_finish(run);
+}
+
+struct clf_transfer {
+    cl_event event;
+};
+
+clf_transfer *clf_read_start(clf_run *run, clf_tensor t, void *data) {
+    span from;
+    if (!tensor_span(run, t, "read", &from)) return NULL;
+    clf_transfer *transfer = malloc(sizeof *transfer);
+    if (!transfer) {
+        clf_run_fail(run, clf_fail_memory());
+        return NULL;
+    }
+    cl_int code = clEnqueueReadBuffer(run->device->queue, t.chunk->memory, CL_FALSE, from.offset,
+                                      from.bytes, data, 0, NULL, &transfer->event);
+    if (code == CL_SUCCESS) return transfer;
+    clf_cl_check(run, code, "read");
+    free(transfer);
+    return NULL;
+}
+
+void clf_transfer_wait(clf_run *run, clf_transfer *transfer) {
+    if (!transfer) return;
+    clf_cl_check(run, clWaitForEvents(1, &transfer->event), "wait for a read");
+    clReleaseEvent(transfer->event);
+    free(transfer);
 }
 
 void clf_copy(clf_run *run, clf_tensor to, clf_tensor from) {

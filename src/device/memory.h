@@ -40,17 +40,34 @@ void clf_arena_reset(clf_arena *arena);
 // Marks allow nested use: everything taken after the mark is forgotten by the rewind.
 typedef struct clf_arena_mark {
     int chunk;
-    uint64_t used;
+    uint64_t used, counted;
 } clf_arena_mark;
 clf_arena_mark clf_arena_get_mark(const clf_arena *arena);
 void clf_arena_rewind(clf_arena *arena, clf_arena_mark mark);
 uint64_t clf_arena_bytes(const clf_arena *arena); // allocated on the device
+// The most that was in use at once since the arena was created, dry runs included.
+uint64_t clf_arena_peak(const clf_arena *arena);
+
+// A flat arena holds many tensors that are treated as one long vector (all parameters, all
+// gradients): first its size is counted by a dry run of the takes, then clf_arena_reserve allocates
+// just that, zeroed, in as few chunks as the device allows, and the takes are repeated. Arenas with
+// the same sequence of takes have the same layout.
+void clf_arena_reserve(clf_run *run, clf_arena *arena, uint64_t bytes);
+int clf_arena_chunks(const clf_arena *arena);
+// All floats of a chunk, (1, n), the padding between tensors included.
+clf_tensor clf_arena_flat(const clf_arena *arena, int chunk);
 
 // Copies rows * cols elements (tightly packed on the host) to a tensor with stride == cols.
 // clf_write returns after the data was taken over: `data` may be reused at once.
 void clf_write(clf_run *run, clf_tensor t, const void *data);
 // Blocks until all earlier work is done and `data` is filled.
 void clf_read(clf_run *run, clf_tensor t, void *data);
+// Like clf_read, but returns at once: `data` is filled when clf_transfer_wait returns, which also
+// releases the transfer. What is queued later cannot change what is read. NULL if the run has
+// failed or there is nothing to read; waiting for NULL is allowed.
+typedef struct clf_transfer clf_transfer;
+clf_transfer *clf_read_start(clf_run *run, clf_tensor t, void *data);
+void clf_transfer_wait(clf_run *run, clf_transfer *transfer);
 // Device to device; same shape and dtype, both with stride == cols.
 void clf_copy(clf_run *run, clf_tensor to, clf_tensor from);
 void clf_fill_zero(clf_run *run, clf_tensor t);

@@ -22,8 +22,7 @@ static const size_t layer_offsets[CLF_PARAM_KINDS] = {
     LAYER_NORM(CLF_PARAM_CROSS_NORM, cross_norm), LAYER_NORM(CLF_PARAM_FFN_NORM, ffn_norm),
 };
 
-// The place of a parameter in the model: a clf_weight if it is a matrix, else a clf_tensor.
-static void *find_place(clf_model *model, const clf_param *param) {
+void *clf_model_place(clf_model *model, const clf_param *param) {
     clf_stack *stack = &model->stacks[param->side];
     switch (param->kind) {
     case CLF_PARAM_EMBEDDING: return &stack->embedding;
@@ -38,23 +37,47 @@ static void *find_place(clf_model *model, const clf_param *param) {
     }
 }
 
-static void load_matrix(clf_run *run, clf_model *model, const clf_param *param,
-                        const clf_piece *pieces, int count, clf_arena *staging) {
-    clf_weight *weight = find_place(model, param);
-    *weight = clf_weight_take(run, model->arena, param->cols, param->rows);
-    for (int i = 0, row = 0; i < count; row += pieces[i++].rows) {
-        clf_weight_write(run, *weight, row, &pieces[i], staging);
+static void take_params(clf_run *run, clf_model *model, const clf_param *params, int count) {
+    for (int i = 0; i < count; i++) {
+        const clf_param *param = &params[i];
+        void *place = clf_model_place(model, param);
+        clf_arena *arena = model->groups[param->matrix ? CLF_MATRICES : CLF_VECTORS];
+        if (param->matrix) {
+            *(clf_weight *)place = clf_weight_take(run, arena, param->cols, param->rows);
+        } else {
+            *(clf_tensor *)place = clf_arena_take(run, arena, param->rows, param->cols, CLF_F32);
+        }
     }
 }
 
-static void load_table(clf_run *run, clf_model *model, const clf_param *param,
-                       const clf_piece *pieces, int count, clf_arena *staging) {
-    clf_tensor *tensor = find_place(model, param);
-    *tensor = clf_arena_take(run, model->arena, param->rows, param->cols, CLF_F32);
-    clf_fill_zero(run, *tensor);
+// Memory for all parameters, zeroed: counted first, then taken.
+static void place_params(clf_run *run, clf_model *model, const clf_param *params, int count) {
+    clf_run dry = *run;
+    dry.dry = true;
+    take_params(&dry, model, params, count);
+    clf_run_fail(run, dry.status);
+    for (int i = 0; i < CLF_GROUPS; i++) {
+        clf_arena_reset(model->groups[i]);
+        clf_arena_reserve(run, model->groups[i], clf_arena_peak(model->groups[i]));
+    }
+    take_params(run, model, params, count);
+    clf_stack *encoder = &model->stacks[CLF_ENCODER], *decoder = &model->stacks[CLF_DECODER];
+    if (model->config.share_embeddings) decoder->embedding = encoder->embedding;
+    if (model->config.tie_output) model->output.weight = decoder->embedding;
+}
+
+static void load_matrix(clf_run *run, clf_weight weight, const clf_piece *pieces, int count,
+                        clf_arena *staging) {
+    for (int i = 0, row = 0; i < count; row += pieces[i++].rows) {
+        clf_weight_write(run, weight, row, &pieces[i], staging);
+    }
+}
+
+static void load_table(clf_run *run, clf_tensor table, const clf_piece *pieces, int count,
+                       clf_arena *staging) {
     // A vector in several pieces is cut by columns, as its matrix is by rows.
     for (int i = 0, at = 0; i < count; i++) {
-        bool vector = param->rows == 1;
+        bool vector = table.rows == 1;
         int length = vector ? pieces[i].rows * pieces[i].cols : pieces[i].rows;
         clf_piece piece = pieces[i];
         if (vector) {
@@ -62,7 +85,7 @@ static void load_table(clf_run *run, clf_model *model, const clf_param *param,
             piece.cols = length;
         }
         clf_tensor part =
-            vector ? clf_tensor_cols(*tensor, at, length) : clf_tensor_rows(*tensor, at, length);
+            vector ? clf_tensor_cols(table, at, length) : clf_tensor_rows(table, at, length);
         clf_tensor_write_piece(run, part, &piece, staging);
         at += length;
     }
@@ -72,51 +95,38 @@ static void load_param(clf_run *run, clf_model *model, const clf_param *param,
                        clf_param_source source, clf_arena *staging) {
     clf_piece pieces[CLF_MAX_PIECES];
     int count = 0;
-    clf_run_fail(run, source.find(source.self, param, pieces, &count));
+    if (run->status == CLF_OK) clf_run_fail(run, source.find(source.self, param, pieces, &count));
     if (run->status != CLF_OK) return;
+    void *place = clf_model_place(model, param);
     if (param->matrix) {
-        load_matrix(run, model, param, pieces, count, staging);
+        load_matrix(run, *(clf_weight *)place, pieces, count, staging);
     } else {
-        load_table(run, model, param, pieces, count, staging);
+        load_table(run, *(clf_tensor *)place, pieces, count, staging);
     }
     for (int i = 0; i < count; i++) source.release(source.self, &pieces[i]);
-    model->parameters += (int64_t)param->rows * param->cols;
 }
 
-// What is not in the table but follows from it: shared matrices and computed positions.
-static void derive_parts(clf_run *run, clf_model *model, int positions) {
+static void load_params(clf_run *run, clf_model *model, const clf_param *params, int count,
+                        clf_param_source source) {
+    clf_arena *staging = NULL;
+    clf_run_fail(run, clf_arena_create(model->device, "the staging of parameters",
+                                       "a device with more memory", &staging));
+    for (int i = 0; i < count; i++) load_param(run, model, &params[i], source, staging);
+    clf_run_finish(run);
+    clf_arena_destroy(staging);
+}
+
+static void compute_positions(clf_run *run, clf_model *model, int positions) {
     const clf_config *config = &model->config;
-    clf_stack *encoder = &model->stacks[CLF_ENCODER], *decoder = &model->stacks[CLF_DECODER];
-    if (config->share_embeddings) decoder->embedding = encoder->embedding;
-    if (config->tie_output) model->output.weight = decoder->embedding;
     if (config->positions != CLF_POSITIONS_SINUSOIDAL) return;
     if (positions <= 0) positions = config->max_positions;
-    encoder->positions = clf_arena_take(run, model->arena, positions, config->width, CLF_F32);
-    decoder->positions = encoder->positions;
-    clf_sinusoid_write(run, encoder->positions, config->position_offset,
-                       config->position_denominator);
+    clf_tensor table = clf_arena_take(run, model->computed, positions, config->width, CLF_F32);
+    clf_sinusoid_write(run, table, config->position_offset, config->position_denominator);
+    model->stacks[CLF_ENCODER].positions = model->stacks[CLF_DECODER].positions = table;
 }
 
-static clf_status load_params(clf_model *model, clf_param_source source, int positions) {
-    clf_run run = clf_run_begin(model->device);
-    clf_param *params = NULL;
-    clf_arena *staging = NULL;
-    int count = 0;
-    clf_run_fail(&run, clf_params_list(&model->config, &params, &count));
-    clf_run_fail(&run, clf_arena_create(model->device, "the staging of parameters",
-                                        "a device with more memory", &staging));
-    for (int i = 0; i < count && run.status == CLF_OK; i++) {
-        load_param(&run, model, &params[i], source, staging);
-    }
-    if (run.status == CLF_OK) derive_parts(&run, model, positions);
-    clf_run_finish(&run);
-    clf_arena_destroy(staging);
-    free(params);
-    return run.status;
-}
-
-clf_status clf_model_create(clf_device *device, const clf_config *config, clf_param_source source,
-                            int positions, clf_model **model) {
+// A model without memory for its parameters.
+static clf_status make_model(clf_device *device, const clf_config *config, clf_model **model) {
     clf_status status = CLF_ERROR_MEMORY;
     clf_model *made = calloc(1, sizeof *made);
     if (!made) return clf_fail_memory();
@@ -128,9 +138,12 @@ clf_status clf_model_create(clf_device *device, const clf_config *config, clf_pa
         clf_fail_memory();
         goto fail;
     }
-    status = clf_arena_create(device, "the model's parameters", "a smaller model", &made->arena);
-    if (status == CLF_OK) status = load_params(made, source, positions);
-    if (status != CLF_OK) goto fail;
+    clf_arena **arenas[] = {&made->groups[CLF_MATRICES], &made->groups[CLF_VECTORS],
+                            &made->computed};
+    for (int i = 0; i < 3; i++) {
+        status = clf_arena_create(device, "the model's parameters", "a smaller model", arenas[i]);
+        if (status != CLF_OK) goto fail;
+    }
     *model = made;
     return CLF_OK;
 fail:
@@ -138,9 +151,49 @@ fail:
     return status;
 }
 
+// Fills a made model; `source` NULL: with zeros.
+static clf_status fill_model(clf_model *model, const clf_param_source *source, int positions) {
+    clf_run run = clf_run_begin(model->device);
+    clf_param *params = NULL;
+    int count = 0;
+    clf_run_fail(&run, clf_params_list(&model->config, &params, &count));
+    place_params(&run, model, params, count);
+    for (int i = 0; i < count; i++) model->parameters += (int64_t)params[i].rows * params[i].cols;
+    if (source) {
+        load_params(&run, model, params, count, *source);
+        compute_positions(&run, model, positions);
+    }
+    clf_run_finish(&run);
+    free(params);
+    return run.status;
+}
+
+static clf_status create(clf_device *device, const clf_config *config,
+                         const clf_param_source *source, int positions, clf_model **model) {
+    clf_model *made = NULL;
+    CLF_TRY(make_model(device, config, &made));
+    clf_status status = fill_model(made, source, positions);
+    if (status != CLF_OK) {
+        clf_model_destroy(made);
+        return status;
+    }
+    *model = made;
+    return CLF_OK;
+}
+
+clf_status clf_model_create(clf_device *device, const clf_config *config, clf_param_source source,
+                            int positions, clf_model **model) {
+    return create(device, config, &source, positions, model);
+}
+
+clf_status clf_model_create_like(const clf_model *model, clf_model **like) {
+    return create(model->device, &model->config, NULL, 0, like);
+}
+
 void clf_model_destroy(clf_model *model) {
     if (!model) return;
-    clf_arena_destroy(model->arena);
+    for (int i = 0; i < CLF_GROUPS; i++) clf_arena_destroy(model->groups[i]);
+    clf_arena_destroy(model->computed);
     free(model->stacks[CLF_ENCODER].layers);
     free(model->stacks[CLF_DECODER].layers);
     free(model);
@@ -151,7 +204,8 @@ const clf_config *clf_model_config(const clf_model *model) {
 }
 
 uint64_t clf_model_device_bytes(const clf_model *model) {
-    return clf_arena_bytes(model->arena);
+    return clf_arena_bytes(model->groups[CLF_MATRICES]) +
+           clf_arena_bytes(model->groups[CLF_VECTORS]) + clf_arena_bytes(model->computed);
 }
 
 int64_t clf_model_parameters(const clf_model *model) {

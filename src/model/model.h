@@ -14,11 +14,19 @@ typedef struct clf_model clf_model;
 // configuration's max_positions); longer sequences repeat its last row.
 clf_status clf_model_create(clf_device *device, const clf_config *config, clf_param_source source,
                             int positions, clf_model **model);
+// A model of the same layout whose parameters are all zero: gradients, moments, averages.
+clf_status clf_model_create_like(const clf_model *model, clf_model **like);
 void clf_model_destroy(clf_model *model); // NULL is allowed
 
 const clf_config *clf_model_config(const clf_model *model);
 uint64_t clf_model_device_bytes(const clf_model *model);
 int64_t clf_model_parameters(const clf_model *model);
+// The values of a parameter as files have them, (rows, cols) row-major, on the host, and back.
+// `staging` is rewound.
+void clf_model_read(clf_run *run, clf_model *model, const clf_param *param, float *data,
+                    clf_arena *staging);
+void clf_model_write(clf_run *run, clf_model *model, const clf_param *param, const float *data,
+                     clf_arena *staging);
 // Index into the position table of the token at position t (0 is the first).
 int clf_model_position(const clf_model *model, int t);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The parameters of a model as its layers hold them. Private to src/model/.
+// The parameters of a model as its layers hold them. For src/model/ and src/train/.
 #ifndef CLF_MODEL_PARTS_H
 #define CLF_MODEL_PARTS_H
 
@@ -31,13 +31,24 @@ typedef struct clf_stack {
     clf_layer *layers;
 } clf_stack;
 
+// Two flat arenas (device/memory.h) hold all that is trained.
+typedef enum clf_group {
+    CLF_MATRICES, // weights and embeddings: what weight decay is for
+    CLF_VECTORS,  // biases, norms, learned positions
+    CLF_GROUPS
+} clf_group;
+
 struct clf_model {
     clf_device *device;
     clf_config config;
-    clf_arena *arena;
+    clf_arena *groups[CLF_GROUPS];
+    clf_arena *computed; // sinusoidal positions
     clf_stack stacks[2]; // by clf_side
     clf_linear_part output;
     int64_t parameters;
 };
+
+// The place of a parameter in the model: a clf_weight if it is a matrix, else a clf_tensor.
+void *clf_model_place(clf_model *model, const clf_param *param);
 
 #endif

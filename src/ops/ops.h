@@ -21,6 +21,17 @@ typedef enum clf_activation {
     CLF_ACT_SILU          // x * sigmoid(x), also called swish
 } clf_activation;
 
+// Dropout without a stored mask: an element is made zero with probability `rate`, else divided by
+// 1 - rate. Element (r, c) of a matrix draws from Philox with the counter (c, r, site, step) and
+// the key `seed` (cl/prelude.cl), so that the gradient finds the same mask, on every device. `site`
+// (below 2^16) tells apart the places of one pass, `step` the passes. A zeroed struct is no
+// dropout.
+typedef struct clf_dropout {
+    float rate; // in [0, 1)
+    uint32_t site, step;
+    uint64_t seed;
+} clf_dropout;
+
 // ---- linear layers (ops/linear.c, ops/weight.c, cl/linear.cl) -----------------------------------
 
 // The right-hand side of a matrix product, w (K, N): element (k, n) stands at
@@ -92,14 +103,16 @@ void clf_sinusoid_write(clf_run *run, clf_tensor table, int offset, double denom
 
 typedef enum clf_norm_kind { CLF_NORM_LAYER, CLF_NORM_RMS } clf_norm_kind;
 
-// y = norm(x + residual) * scale + bias, each row over C columns, biased variance (Ba, Kiros,
-// Hinton 2016; Zhang, Sennrich 2019 for RMS). residual and bias may be absent; `sum`, if present,
-// receives x + residual (it may be x or residual).
+// y = norm(dropout(x) + residual) * scale + bias, each row over C columns, biased variance (Ba,
+// Kiros, Hinton 2016; Zhang, Sennrich 2019 for RMS). residual and bias may be absent; `sum`, if
+// present, receives dropout(x) + residual (it may be x or residual); `stats` (R, 2), if present,
+// each row's mean (0 for RMS) and 1 / sqrt(variance + epsilon), for clf_op_norm_backward.
 typedef struct clf_norm {
     clf_norm_kind kind;
     float epsilon;
     clf_tensor scale, bias; // (1, C)
-    clf_tensor residual, sum;
+    clf_tensor residual, sum, stats;
+    clf_dropout dropout;
 } clf_norm;
 void clf_op_norm(clf_run *run, clf_tensor y, clf_tensor x, clf_norm norm);
 
@@ -109,6 +122,9 @@ void clf_op_norm(clf_run *run, clf_tensor y, clf_tensor x, clf_norm norm);
 // q, k, v are views of packed sequences, heads side by side in the columns; y (R, C).
 // Sequence b's queries are rows q_starts[b] ... + q_lengths[b], its keys kv_starts[b] ... . With
 // `causal`, query t sees keys 0 ... t of its sequence. No (T x S) matrix in global memory.
+// `dropout` acts on the attention weights; element (query, key) of head h is element (row of q,
+// number of the key in its sequence) of site + (h << 16). `lse` (R, H), if present, receives the
+// logarithm of each softmax's denominator, log sum exp(scale q . k), for the backward pass.
 typedef struct clf_attention {
     clf_tensor q, k, v;
     clf_tensor q_starts, q_lengths, kv_starts, kv_lengths; // int32 (1, B)
@@ -116,6 +132,8 @@ typedef struct clf_attention {
     int heads;
     float scale;
     bool causal;
+    clf_tensor lse;
+    clf_dropout dropout;
 } clf_attention;
 void clf_op_attention(clf_run *run, clf_tensor y, clf_attention a);
 

@@ -6,11 +6,24 @@
 #include <stdbool.h>
 
 #include "device/launch.h"
+#include "ops/ops.h"
 
 // The arguments of a kernel's MATRIX(x).
 #define CLF_ARG_MATRIX(t) clf_arg_tensor(t), clf_arg_int((int32_t)(t).stride)
 
 #define CLF_COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
+
+// The arguments of a kernel's DROPOUT_ARGUMENTS (prelude.cl); `site` is the dropout's unless a
+// kernel has several.
+#define CLF_ARG_DROPOUT(d)                                                                         \
+    clf_arg_int((int32_t)clf_dropout_below(d)), clf_arg_float(1.0f / (1.0f - (d).rate)),           \
+        clf_arg_int((int32_t)(d).site), clf_arg_int((int32_t)(d).step),                            \
+        clf_arg_int((int32_t)(uint32_t)(d).seed), clf_arg_int((int32_t)(uint32_t)((d).seed >> 32))
+
+// A random word below this drops its element.
+static inline uint32_t clf_dropout_below(clf_dropout d) {
+    return (uint32_t)((double)d.rate * 4294967296.0);
+}
 
 static inline int clf_ceil_divide(int a, int b) {
     return (a + b - 1) / b;

@@ -15,6 +15,7 @@ check() {
         below["model"] = "ops device base"
         below["formats"] = "model ops device text base"
         below["decode"] = "model ops device text base"
+        below["train"] = "formats model ops device text base"
         below["translate"] = "decode formats model ops device text base"
         below["probe"] = "decode model ops device text base"
     }

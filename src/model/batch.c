@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "decode/batch.h"
+#include "model/batch.h"
 
 #include <stdlib.h>
 

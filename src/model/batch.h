@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Token sequences on their way to the device.
-#ifndef CLF_DECODE_BATCH_H
-#define CLF_DECODE_BATCH_H
+#ifndef CLF_MODEL_BATCH_H
+#define CLF_MODEL_BATCH_H
 
 #include "model/model.h"
 
