@@ -2,6 +2,7 @@
 #include "command.h"
 
 #include <errno.h>
+#include <float.h>
 #include <getopt.h>
 #include <limits.h>
 #include <math.h>
@@ -42,34 +43,73 @@ static void log_line(void *user, clf_log_level level, const char *message) {
 
 // ---- options ------------------------------------------------------------------------------------
 
+static void print_option(const option_row *row) {
+    enum { COLUMN = 28 };
+    char left[96], letter[8] = "    ";
+    if (row->letter) snprintf(letter, sizeof letter, "-%c, ", row->letter);
+    snprintf(left, sizeof left, "%s--%s%s%s", letter, row->name, row->argument ? " " : "",
+             row->argument ? row->argument : "");
+    bool fits = strlen(left) <= COLUMN;
+    printf("  %-*s%s%s\n", COLUMN, left, fits ? " " : "\n                               ",
+           row->help);
+}
+
 static void print_help(const command *command) {
     printf("usage: clformer %s %s\n\n%s\n\n", command->name, command->usage, command->summary);
     if (command->details) printf("%s\n\n", command->details);
-    puts("options:");
+    if (command->options->kind != OPTION_GROUP) puts("options:");
     for (const option_row *row = command->options; row->name; row++) {
-        char left[64], letter[8] = "    ";
-        if (row->letter) snprintf(letter, sizeof letter, "-%c, ", row->letter);
-        snprintf(left, sizeof left, "%s--%s%s%s", letter, row->name, row->argument ? " " : "",
-                 row->argument ? row->argument : "");
-        printf("  %-28s %s\n", left, row->help);
+        if (row->kind == OPTION_GROUP) {
+            printf("%s%s:\n", row == command->options ? "" : "\n", row->help);
+        } else {
+            print_option(row);
+        }
     }
 }
 
-static bool store_int(const char *text, int *value) {
+static bool store_int64(const char *text, int64_t *value) {
     char *end;
     errno = 0;
-    long number = strtol(text, &end, 10);
-    if (end == text || *end || errno || number < INT_MIN || number > INT_MAX) return false;
+    long long number = strtoll(text, &end, 10);
+    if (end == text || *end || errno) return false;
+    *value = number;
+    return true;
+}
+
+static bool store_int(const char *text, int *value) {
+    int64_t number;
+    if (!store_int64(text, &number) || number < INT_MIN || number > INT_MAX) return false;
     *value = (int)number;
     return true;
 }
 
-static bool store_float(const char *text, float *value) {
+static bool store_double(const char *text, double *value) {
     char *end;
-    float number = strtof(text, &end);
+    double number = strtod(text, &end);
     if (end == text || *end || !isfinite(number)) return false;
     *value = number;
     return true;
+}
+
+static bool store_float(const char *text, float *value) {
+    double number;
+    if (!store_double(text, &number) || fabs(number) > FLT_MAX) return false;
+    *value = (float)number;
+    return true;
+}
+
+static bool store_choice(const char *choices, const char *text, int *value) {
+    size_t size = strlen(text);
+    int place = 0;
+    for (const char *at = choices; at; place++) {
+        if (strcspn(at, "|") == size && strncmp(at, text, size) == 0) {
+            *value = place;
+            return true;
+        }
+        at = strchr(at, '|');
+        if (at) at++;
+    }
+    return false;
 }
 
 static bool store(const option_row *row, void *values, const char *text) {
@@ -78,11 +118,15 @@ static bool store(const option_row *row, void *values, const char *text) {
     case OPTION_FLAG: *(bool *)place = true; return true;
     case OPTION_STRING: *(const char **)place = text; return true;
     case OPTION_INT: return store_int(text, place);
-    default: return store_float(text, place);
+    case OPTION_INT64: return store_int64(text, place);
+    case OPTION_FLOAT: return store_float(text, place);
+    case OPTION_DOUBLE: return store_double(text, place);
+    case OPTION_CHOICE: return store_choice(row->argument, text, place);
+    default: return false;
     }
 }
 
-enum { MAX_OPTIONS = 40, FIRST_LONG = 256 };
+enum { MAX_OPTIONS = 96, FIRST_LONG = 256 };
 
 // getopt tells a short option by its letter, which may stand among others: -qZ.
 static void complain_option(const char *argument, const char *command) {
@@ -94,9 +138,10 @@ static void complain_option(const char *argument, const char *command) {
 bool parse_options(const command *command, void *values, int *argc, char ***argv, int *code) {
     struct option long_options[MAX_OPTIONS + 1] = {0};
     char letters[2 * MAX_OPTIONS + 2] = ":", *letter = letters + 1;
-    for (int i = 0; command->options[i].name && i < MAX_OPTIONS; i++) {
+    for (int i = 0, used = 0; command->options[i].name && i < MAX_OPTIONS; i++) {
         const option_row *row = &command->options[i];
-        long_options[i] =
+        if (row->kind == OPTION_GROUP) continue;
+        long_options[used++] =
             (struct option){row->name, row->kind == OPTION_FLAG ? no_argument : required_argument,
                             NULL, FIRST_LONG + i};
         if (row->letter) *letter++ = row->letter;
@@ -122,7 +167,9 @@ bool parse_options(const command *command, void *values, int *argc, char ***argv
             return false;
         }
         if (!store(row, values, optarg)) {
-            complain("--%s %s: not a number", row->name, optarg);
+            complain("--%s %s: %s%s", row->name, optarg,
+                     row->kind == OPTION_CHOICE ? "use " : "not a number",
+                     row->kind == OPTION_CHOICE ? row->argument : "");
             return false;
         }
     }

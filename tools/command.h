@@ -21,7 +21,16 @@ enum {
 typedef struct option_row {
     const char *name; // without dashes; NULL ends a table
     char letter;      // 0: none
-    enum { OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_STRING } kind;
+    enum {
+        OPTION_FLAG, // bool
+        OPTION_INT,
+        OPTION_INT64,
+        OPTION_FLOAT,
+        OPTION_DOUBLE,
+        OPTION_STRING,
+        OPTION_CHOICE, // an enum's number: the place of the value in `argument`, "this|that|..."
+        OPTION_GROUP   // no option: `help` is the heading of those that follow
+    } kind;
     size_t offset;
     const char *argument; // its name in the help, NULL for flags
     const char *help;

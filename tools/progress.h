@@ -4,6 +4,7 @@
 #define CLF_TOOLS_PROGRESS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct progress {
@@ -20,5 +21,10 @@ void progress_begin(progress *p, bool quiet);
 void progress_draw(progress *p, double part, uint64_t target_tokens);
 // Wipes the bar, so that other text may be printed.
 void progress_clear(progress *p);
+
+// A monotonic clock in nanoseconds.
+int64_t progress_now(void);
+// "1:02:03" or "2:03".
+void progress_format_time(double seconds, char *text, size_t size);
 
 #endif
