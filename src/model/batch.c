@@ -5,12 +5,10 @@
 
 #include "base/fail.h"
 
-static void pack(const clf_model *model, const clf_tokens *sequences, int count, bool shift,
-                 int32_t *ids, int32_t *where, int32_t *starts, int32_t *lengths) {
+void clf_sequences_fill(const clf_model *model, const clf_tokens *sequences, int count, bool shift,
+                        int32_t *ids, int32_t *where) {
     int start_token = clf_model_config(model)->start_token;
     for (int i = 0, row = 0; i < count; i++) {
-        starts[i] = row;
-        lengths[i] = sequences[i].count;
         for (int t = 0; t < sequences[i].count; t++, row++) {
             ids[row] = !shift   ? sequences[i].ids[t]
                        : t == 0 ? start_token
@@ -35,8 +33,11 @@ clf_sequences clf_sequences_upload(clf_run *run, const clf_model *model, clf_are
         clf_run_fail(run, clf_fail_memory());
         return (clf_sequences){0};
     }
-    pack(model, sequences, count, shift, host, host + rows, host + 2 * rows,
-         host + 2 * rows + count);
+    clf_sequences_fill(model, sequences, count, shift, host, host + rows);
+    for (int i = 0, row = 0; i < count; row += sequences[i++].count) {
+        host[2 * rows + i] = row;
+        host[2 * rows + count + i] = sequences[i].count;
+    }
     clf_write(run, all, host);
     free(host);
     return (clf_sequences){.ids = clf_tensor_cols(all, 0, rows),

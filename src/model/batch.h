@@ -11,6 +11,11 @@ typedef struct clf_tokens {
     int count;
 } clf_tokens;
 
+// Writes the ids and positions (clf_model_position) of packed sequences; `ids` and `where` have an
+// element for each token. `shift` as below.
+void clf_sequences_fill(const clf_model *model, const clf_tokens *sequences, int count, bool shift,
+                        int32_t *ids, int32_t *where);
+
 // Packs `count` sequences one after another and uploads them, with one transfer, to `arena`.
 // With `shift`, each sequence is written as the decoder's input: the model's start token in front,
 // the last token left out.

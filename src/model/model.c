@@ -187,7 +187,13 @@ clf_status clf_model_create(clf_device *device, const clf_config *config, clf_pa
 }
 
 clf_status clf_model_create_like(const clf_model *model, clf_model **like) {
-    return create(model->device, &model->config, NULL, 0, like);
+    clf_model *made = NULL;
+    CLF_TRY(create(model->device, &model->config, NULL, 0, &made));
+    if (model->config.positions == CLF_POSITIONS_SINUSOIDAL) {
+        for (int i = 0; i < 2; i++) made->stacks[i].positions = model->stacks[i].positions;
+    }
+    *like = made;
+    return CLF_OK;
 }
 
 void clf_model_destroy(clf_model *model) {

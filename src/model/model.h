@@ -14,7 +14,8 @@ typedef struct clf_model clf_model;
 // configuration's max_positions); longer sequences repeat its last row.
 clf_status clf_model_create(clf_device *device, const clf_config *config, clf_param_source source,
                             int positions, clf_model **model);
-// A model of the same layout whose parameters are all zero: gradients, moments, averages.
+// A model of the same layout whose parameters are all zero: gradients, moments, averages. It shares
+// computed positions with `model`, which must outlive it.
 clf_status clf_model_create_like(const clf_model *model, clf_model **like);
 void clf_model_destroy(clf_model *model); // NULL is allowed
 
