@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "model/parts.h"
+#include "ops/backward.h"
 
 // Where the parameters of a layer live in clf_layer.
 #define LAYER_LINEAR(kind, member)                                                                 \
@@ -203,6 +204,26 @@ void clf_model_destroy(clf_model *model) {
     free(model->stacks[CLF_ENCODER].layers);
     free(model->stacks[CLF_DECODER].layers);
     free(model);
+}
+
+void clf_model_read(clf_run *run, clf_model *model, const clf_param *param, float *data,
+                    clf_arena *staging) {
+    void *place = clf_model_place(model, param);
+    if (param->matrix)
+        clf_weight_read(run, *(clf_weight *)place, data, staging);
+    else
+        clf_read(run, *(clf_tensor *)place, data);
+}
+
+void clf_model_write(clf_run *run, clf_model *model, const clf_param *param, const float *data,
+                     clf_arena *staging) {
+    const clf_piece piece = {
+        .data = data, .dtype = CLF_F32, .rows = param->rows, .cols = param->cols};
+    void *place = clf_model_place(model, param);
+    if (param->matrix)
+        clf_weight_write(run, *(clf_weight *)place, 0, &piece, staging);
+    else
+        clf_tensor_write_piece(run, *(clf_tensor *)place, &piece, staging);
 }
 
 const clf_config *clf_model_config(const clf_model *model) {

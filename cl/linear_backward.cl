@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+// dw (K, N) += x (R, K)^T . dy (R, N), and db (N) += the columns' sums of dy. Element (k, n) of dw
+// stands at panel_stride * (n / 16) + row_stride * k + n % 16.
+//
+// Group (columns, k, slice of the rows) sums a block of dw over one slice of the rows. The first
+// slice adds to dw and db themselves, the others each to a part of their own, all zero at first
+// (dw, then db), which `add_parts` adds in order. MR k-values x NC columns of dw are in registers
+// while rows pass.
+//
+//   MR  any    NC  multiple of VW (LANES 1), any (LANES > 1: VW is not used)
+//   LANES 1:   RB  rows that are summed before they are added to dw
+//              NB  the most columns of a block, a multiple of NC
+//   LANES > 1: WX  work-items side by side
+//   FMA 1: the device promises that fma() is fast or right; 0: mad(), which may be fused too
+
+#ifndef MR
+#define MR 4
+#endif
+#ifndef NC
+#define NC VW
+#endif
+#ifndef RB
+#define RB 32
+#endif
+#ifndef NB
+#define NB NC
+#endif
+#ifndef WX
+#define WX LANES
+#endif
+#ifndef FMA
+#define FMA 1
+#endif
+
+#pragma OPENCL FP_CONTRACT OFF
+
+#if FMA
+#define MULADD(a, b, c) fma(a, b, c)
+#else
+#define MULADD(a, b, c) mad(a, b, c)
+#endif
+
+#define PLACE(k, c) (panel_stride * (ulong)((c) >> 4) + row_stride * (ulong)(k) + ((c)&15))
+
+// What a group of slice s > 0 adds to: its part, laid out as dw.
+#define CHOOSE_PART(slice)                                                                         \
+    if ((slice) > 0) {                                                                             \
+        dw = parts + (ulong)((slice)-1) * part_size;                                               \
+        if (db) db = dw + weight_size;                                                             \
+    }
+
+#if LANES == 1
+
+#define NV (NC / VW)
+
+// The columns of a row of dy, zeros past `left`.
+inline floatv load_part(__global const float *dy, int left) {
+    if (left >= VW) return LOADV(dy);
+    float part[VW];
+    for (int i = 0; i < VW; i++) part[i] = i < left ? dy[i] : 0.0f;
+    return LOADV(part);
+}
+
+inline void add_part(floatv value, __global float *to, int left) {
+    if (left >= VW) {
+        STOREV(LOADV(to) + value, to);
+        return;
+    }
+    float part[VW];
+    STOREV(value, part);
+    for (int i = 0; i < left; i++) to[i] += part[i];
+}
+
+// Copies a block of dy: panels of NC columns, each RB rows tall, so that rows far apart in memory
+// cost neither cache sets nor TLB entries while the products run.
+inline void pack_columns(__local floatv *block, __global const float *dy, int stride, int rows,
+                         int columns) {
+    for (int r = 0; r < rows; r++, dy += stride) {
+        __local floatv *to = block + r * NV;
+        for (int c = 0; c < columns; c += NC, to += RB * NV) {
+#pragma unroll
+            for (int v = 0; v < NV; v++)
+                to[v] = load_part(dy + c + v * VW, max(columns - c - v * VW, 0));
+        }
+    }
+}
+
+inline void pack_rows(__local float *tile, __global const float *x, int stride, int rows,
+                      int count) {
+    if (count == MR) {
+        for (int r = 0; r < rows; r++) {
+#pragma unroll
+            for (int i = 0; i < MR; i++) tile[r * MR + i] = x[(size_t)r * stride + i];
+        }
+        return;
+    }
+    for (int r = 0; r < rows; r++) {
+        for (int i = 0; i < MR; i++)
+            tile[r * MR + i] = i < count ? x[(size_t)r * stride + i] : 0.0f;
+    }
+}
+
+inline void sum_columns(__global float *db, __local const floatv *block, int rows, int columns) {
+    for (int c = 0; c < columns; c += VW) {
+        __local const floatv *from = block + c / NC * RB * NV + c % NC / VW;
+        floatv sum = (floatv)(0.0f);
+        for (int r = 0; r < rows; r++) sum += from[r * NV];
+        add_part(sum, db + c, columns - c);
+    }
+}
+
+__kernel void weight_gradient(TENSOR(float, dw), const ulong panel_stride, const ulong row_stride,
+                              TENSOR(float, db), MATRIX(const float, x), MATRIX(const float, dy),
+                              TENSOR(float, parts), const ulong part_size, const ulong weight_size,
+                              const int rows, const int k_count, const int n, const int slice_rows,
+                              const int k_block, const int column_block) {
+    __local floatv block[RB * NB / VW];
+    __local float tile[RB * MR];
+    USE(dw);
+    USE(db);
+    USE(parts);
+    CHOOSE_PART(get_group_id(2))
+    const int column = (int)get_group_id(0) * column_block;
+    const int columns = min(column_block, n - column);
+    const int k_end = min(k_count, ((int)get_group_id(1) + 1) * k_block);
+    const int end = min(rows, ((int)get_group_id(2) + 1) * slice_rows);
+    for (int row = (int)get_group_id(2) * slice_rows; row < end; row += RB) {
+        const int count = min(RB, end - row);
+        pack_columns(block, ROW(dy, row) + column, dy_stride, count, columns);
+        if (db && get_group_id(1) == 0) sum_columns(db + column, block, count, columns);
+        for (int k = (int)get_group_id(1) * k_block; k < k_end; k += MR) {
+            pack_rows(tile, ROW(x, row) + k, x_stride, count, min(MR, k_end - k));
+            __local const floatv *panel = block;
+            for (int c = column; c < column + columns; c += NC, panel += RB * NV) {
+                floatv sum[MR][NV];
+#pragma unroll
+                for (int i = 0; i < MR; i++) {
+#pragma unroll
+                    for (int v = 0; v < NV; v++) sum[i][v] = (floatv)(0.0f);
+                }
+                for (int r = 0; r < count; r++) {
+                    floatv values[NV];
+#pragma unroll
+                    for (int v = 0; v < NV; v++) values[v] = panel[r * NV + v];
+#pragma unroll
+                    for (int i = 0; i < MR; i++) {
+                        const float value = tile[r * MR + i];
+#pragma unroll
+                        for (int v = 0; v < NV; v++)
+                            sum[i][v] = MULADD((floatv)(value), values[v], sum[i][v]);
+                    }
+                }
+#pragma unroll
+                for (int i = 0; i < MR; i++) {
+#pragma unroll
+                    for (int v = 0; v < NV; v++) {
+                        const int at = c + v * VW;
+                        if (k + i < k_end && at < n)
+                            add_part(sum[i][v], dw + PLACE(k + i, at), n - at);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#else
+
+// Work-items take every WX-th column, so that neighbours read neighbours. Rows and columns past the
+// end repeat the last ones and are not written.
+__kernel void weight_gradient(TENSOR(float, dw), const ulong panel_stride, const ulong row_stride,
+                              TENSOR(float, db), MATRIX(const float, x), MATRIX(const float, dy),
+                              TENSOR(float, parts), const ulong part_size, const ulong weight_size,
+                              const int rows, const int k_count, const int n, const int slice_rows,
+                              const int k_block, const int column_block) {
+    USE(dw);
+    USE(db);
+    USE(parts);
+    CHOOSE_PART(get_group_id(2))
+    const int column = (int)get_group_id(0) * column_block + (int)get_local_id(0);
+    const int k = (int)get_group_id(1) * k_block;
+    const int from = (int)get_group_id(2) * slice_rows;
+    const int end = min(rows, from + slice_rows);
+    int columns[NC], ks[MR];
+    float sum[MR][NC], total[NC];
+#pragma unroll
+    for (int v = 0; v < NC; v++) columns[v] = min(column + v * WX, n - 1), total[v] = 0.0f;
+#pragma unroll
+    for (int i = 0; i < MR; i++) {
+        ks[i] = min(k + i, k_count - 1);
+#pragma unroll
+        for (int v = 0; v < NC; v++) sum[i][v] = 0.0f;
+    }
+    for (int r = from; r < end; r++) {
+        __global const float *inputs = ROW(x, r), *gradients = ROW(dy, r);
+        float values[NC];
+#pragma unroll
+        for (int v = 0; v < NC; v++) values[v] = gradients[columns[v]], total[v] += values[v];
+#pragma unroll
+        for (int i = 0; i < MR; i++) {
+            const float value = inputs[ks[i]];
+#pragma unroll
+            for (int v = 0; v < NC; v++) sum[i][v] = MULADD(value, values[v], sum[i][v]);
+        }
+    }
+#pragma unroll
+    for (int v = 0; v < NC; v++) {
+        const int c = column + v * WX;
+        if (c >= n) continue;
+        if (db && k == 0) db[c] += total[v];
+#pragma unroll
+        for (int i = 0; i < MR; i++) {
+            if (k + i < k_count) dw[PLACE(k + i, c)] += sum[i][v];
+        }
+    }
+}
+
+#endif
+
+// to[i] += parts[i] + parts[i + part_size] + ...
+__kernel void add_parts(TENSOR(float, to), TENSOR(const float, parts), const ulong part_size,
+                        const int part_count, const ulong n) {
+    USE(to);
+    USE(parts);
+    for (ulong i = get_global_id(0); i < n; i += get_global_size(0)) {
+        float sum = to[i];
+        for (int p = 0; p < part_count; p++) sum += parts[p * part_size + i];
+        to[i] = sum;
+    }
+}
+
+// to (N, K) = from (K, N) transposed, both with panels as above. Group (16 columns of from, 16 of
+// to); no column past the end is written.
+__kernel void transpose(TENSOR(float, to), const ulong to_panel, const ulong to_row,
+                        TENSOR(const float, from), const ulong from_panel, const ulong from_row,
+                        const int k_count, const int n) {
+    USE(to);
+    USE(from);
+    const int column = (int)get_group_id(0) * 16, k = (int)get_group_id(1) * 16;
+    const int columns = min(16, n - column), ks = min(16, k_count - k);
+    from += from_panel * get_group_id(0) + from_row * k;
+    to += to_panel * get_group_id(1) + to_row * column;
+#if LANES == 1
+    for (int c = 0; c < columns; c++) {
+        __global float *line = to + to_row * c;
+        for (int i = 0; i < ks; i++) line[i] = from[from_row * i + c];
+    }
+#else
+    __local float tile[16][17];
+    const int lane = (int)get_local_id(0);
+    for (int i = (int)get_local_id(1); i < ks; i += (int)get_local_size(1)) {
+        if (lane < columns) tile[i][lane] = from[from_row * i + lane];
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int c = (int)get_local_id(1); c < columns; c += (int)get_local_size(1)) {
+        if (lane < ks) to[to_row * c + lane] = tile[lane][c];
+    }
+#endif
+}

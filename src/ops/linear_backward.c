@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+#include "device/launch.h"
+#include "ops/backward.h"
+#include "ops/shape.h"
+
+#define PANEL      16        // columns of a panel
+#define READ_BYTES (8 << 20) // of a weight that are read at a time
+#define MAX_SLICES 16
+
+// How cl/linear_backward.cl is built and how dw is cut: see there.
+typedef struct gradient_plan {
+    int vector, tile_rows, tile_columns; // VW, MR, NC
+    int rows, columns, lanes;            // RB, NB, WX
+    int k_block, column_block;           // of a work-group
+    int slice_rows, slices;
+} gradient_plan;
+
+static bool on_cpu(const clf_device *device) {
+    return clf_device_profile(device)->lanes == 1;
+}
+
+// As many sums as the registers hold, two vectors wide; a block of dy that stays in the second
+// level's cache.
+static void plan_cpu(const clf_caps *caps, gradient_plan *plan) {
+    const int width = caps->native_float_width;
+    plan->vector = width >= 16 ? 16 : width >= 8 ? 8 : 4;
+    plan->tile_rows = width >= 16 ? 8 : width >= 8 ? 6 : 4;
+    plan->tile_columns = 2 * plan->vector;
+    plan->lanes = 1;
+    plan->rows = 256;
+    plan->columns = 128;
+    while (plan->rows > 32 &&
+           sizeof(float) * (size_t)plan->rows * (size_t)(plan->columns + plan->tile_rows) >
+               caps->local_memory / 2) {
+        if (plan->columns > 32)
+            plan->columns /= 2;
+        else
+            plan->rows /= 2;
+    }
+}
+
+static void plan_gpu(const clf_caps *caps, gradient_plan *plan) {
+    plan->vector = 1;
+    plan->tile_rows = 8;
+    plan->tile_columns = 4;
+    plan->lanes = 1;
+    while (plan->lanes < 64 && plan->lanes * 2 <= caps->max_group) plan->lanes *= 2;
+    plan->rows = 1;
+    plan->columns = plan->tile_columns * plan->lanes;
+}
+
+// n cut into equal blocks of at most `most`, each a multiple of `unit`.
+static int equal_block(int n, int most, int unit) {
+    const int blocks = clf_ceil_divide(n, most);
+    return clf_ceil_divide(clf_ceil_divide(n, blocks), unit) * unit;
+}
+
+static int group_count(const gradient_plan *plan, int k, int n) {
+    return clf_ceil_divide(k, plan->k_block) * clf_ceil_divide(n, plan->column_block);
+}
+
+// Smaller blocks, then slices of the rows, until all of the device has work.
+static void cut(const clf_device *device, gradient_plan *plan, int rows, int k, int n) {
+    const int wanted = 4 * clf_device_caps(device)->compute_units;
+    int k_most = on_cpu(device) ? 256 : plan->tile_rows, n_most = plan->columns;
+    for (;;) {
+        plan->k_block = equal_block(k, k_most, plan->tile_rows);
+        plan->column_block = equal_block(n, n_most, plan->tile_columns * plan->lanes);
+        if (group_count(plan, k, n) >= wanted || !on_cpu(device)) break;
+        if (k_most > 64)
+            k_most /= 2;
+        else if (n_most >= 2 * plan->tile_columns)
+            n_most /= 2;
+        else
+            break;
+    }
+    const int lengths = clf_ceil_divide(rows, 256);
+    int slices = clf_ceil_divide(wanted, group_count(plan, k, n));
+    if (slices > lengths) slices = lengths;
+    if (slices > MAX_SLICES) slices = MAX_SLICES;
+    plan->slice_rows = clf_ceil_divide(lengths, slices) * 256;
+    plan->slices = clf_ceil_divide(rows, plan->slice_rows);
+}
+
+static gradient_plan make_plan(const clf_device *device, int rows, int k, int n) {
+    gradient_plan plan;
+    if (on_cpu(device))
+        plan_cpu(clf_device_caps(device), &plan);
+    else
+        plan_gpu(clf_device_caps(device), &plan);
+    cut(device, &plan, rows, k, n);
+    return plan;
+}
+
+static clf_kernel_spec gradient_spec(const clf_device *device, const gradient_plan *plan,
+                                     const char *kernel) {
+    return (clf_kernel_spec){.file = "linear_backward",
+                             .kernel = kernel,
+                             .defines = {{"VW", plan->vector},
+                                         {"MR", plan->tile_rows},
+                                         {"NC", plan->tile_columns},
+                                         {"RB", plan->rows},
+                                         {"NB", plan->columns},
+                                         {"WX", plan->lanes},
+                                         {"FMA", clf_device_caps(device)->fma}}};
+}
+
+static void launch_gradient(clf_run *run, const gradient_plan *plan, clf_weight dw, clf_tensor db,
+                            clf_tensor x, clf_tensor dy, clf_tensor parts) {
+    const clf_kernel_spec spec = gradient_spec(run->device, plan, "weight_gradient");
+    const clf_range range = {.groups = {(size_t)clf_ceil_divide(dw.n, plan->column_block),
+                                        (size_t)clf_ceil_divide(dw.k, plan->k_block),
+                                        (size_t)plan->slices},
+                             .local = {(size_t)plan->lanes}};
+    const double r = x.rows, k = dw.k, n = dw.n;
+    const clf_cost cost = {.bytes = 4 * (r * k + r * n + 2 * k * n), .flops = 2 * r * k * n};
+    const clf_arg arguments[] = {
+        clf_arg_tensor(dw.data),
+        clf_arg_long((int64_t)dw.panel_stride),
+        clf_arg_long((int64_t)dw.row_stride),
+        clf_arg_tensor(db),
+        CLF_ARG_MATRIX(x),
+        CLF_ARG_MATRIX(dy),
+        clf_arg_tensor(parts),
+        clf_arg_long(parts.cols),
+        clf_arg_long((int64_t)dw.data.rows * dw.data.cols),
+        clf_arg_int(x.rows),
+        clf_arg_int(dw.k),
+        clf_arg_int(dw.n),
+        clf_arg_int(plan->slice_rows),
+        clf_arg_int(plan->k_block),
+        clf_arg_int(plan->column_block),
+    };
+    clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
+}
+
+// to += its place, `offset` elements on, in each part.
+static void add_parts(clf_run *run, const gradient_plan *plan, clf_tensor to, clf_tensor parts,
+                      uint64_t offset) {
+    const clf_kernel_spec spec = gradient_spec(run->device, plan, "add_parts");
+    const int64_t count = (int64_t)to.rows * to.cols;
+    const size_t groups = (size_t)((count + 4095) / 4096);
+    const clf_range range = {.groups = {groups}, .local = {(size_t)plan->lanes}};
+    const clf_cost cost = {.bytes = 4.0 * (double)count * (plan->slices + 1)};
+    clf_tensor from = parts;
+    from.offset += offset;
+    const clf_arg arguments[] = {clf_arg_tensor(to), clf_arg_tensor(from), clf_arg_long(parts.cols),
+                                 clf_arg_int(parts.rows), clf_arg_long(count)};
+    clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
+}
+
+void clf_op_linear_backward(clf_run *run, clf_weight dw, clf_tensor db, clf_tensor x, clf_tensor dy,
+                            clf_arena *scratch) {
+    if (!clf_shape_is(run, "linear backward", "x", x, CLF_ANY, dw.k, CLF_F32) ||
+        !clf_shape_is(run, "linear backward", "dy", dy, x.rows, dw.n, CLF_F32) ||
+        !clf_shape_is_or_absent(run, "linear backward", "db", db, 1, dw.n, CLF_F32) || x.rows == 0)
+        return;
+    const gradient_plan plan = make_plan(run->device, x.rows, dw.k, dw.n);
+    const clf_arena_mark mark = clf_arena_get_mark(scratch);
+    clf_tensor parts = {0};
+    if (plan.slices > 1) {
+        const int size = dw.data.rows * dw.data.cols + (db.chunk ? dw.n : 0);
+        parts = clf_arena_take(run, scratch, plan.slices - 1, size, CLF_F32);
+        clf_fill_zero(run, parts);
+    }
+    launch_gradient(run, &plan, dw, db, x, dy, parts);
+    if (plan.slices > 1) {
+        add_parts(run, &plan, dw.data, parts, 0);
+        if (db.chunk)
+            add_parts(run, &plan, db, parts, (uint64_t)dw.data.rows * (uint64_t)dw.data.cols);
+    }
+    clf_arena_rewind(scratch, mark);
+}
+
+// ---- transposition ------------------------------------------------------------------------------
+
+static void transpose(clf_run *run, clf_weight to, clf_weight from) {
+    const clf_kernel_spec spec = {.file = "linear_backward", .kernel = "transpose"};
+    const size_t width = on_cpu(run->device) ? 1 : PANEL;
+    const clf_range range = {.groups = {(size_t)clf_ceil_divide(from.n, PANEL),
+                                        (size_t)clf_ceil_divide(from.k, PANEL), 1},
+                             .local = {width, width > 4 ? 4 : 1, 1}};
+    const clf_arg arguments[] = {
+        clf_arg_tensor(to.data),
+        clf_arg_long((int64_t)to.panel_stride),
+        clf_arg_long((int64_t)to.row_stride),
+        clf_arg_tensor(from.data),
+        clf_arg_long((int64_t)from.panel_stride),
+        clf_arg_long((int64_t)from.row_stride),
+        clf_arg_int(from.k),
+        clf_arg_int(from.n),
+    };
+    const clf_cost cost = {.bytes = 8.0 * from.k * from.n};
+    clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
+}
+
+clf_weight clf_weight_take_transposed(clf_run *run, clf_arena *arena, clf_weight w) {
+    return clf_weight_take(run, arena, w.n, w.k);
+}
+
+void clf_op_transpose(clf_run *run, clf_weight to, clf_weight w) {
+    if (clf_shape_require(run, to.k == w.n && to.n == w.k, "transpose", "the shapes do not fit"))
+        transpose(run, to, w);
+}
+
+// Columns [first, first + count) of w; first is a multiple of PANEL.
+static clf_weight weight_columns(clf_weight w, int first, int count) {
+    w.data.offset += w.panel_stride * (uint64_t)(first / PANEL);
+    w.n = count;
+    return w;
+}
+
+// The transposed weight without padding is what files have.
+void clf_weight_read(clf_run *run, clf_weight w, float *data, clf_arena *staging) {
+    const clf_arena_mark mark = clf_arena_get_mark(staging);
+    const int panels = READ_BYTES / PANEL / (int)sizeof *data / w.k;
+    const int most = panels > 0 ? panels * PANEL : PANEL;
+    const int step = w.n < most ? w.n : most;
+    const clf_tensor to = clf_arena_take(run, staging, step, w.k, CLF_F32);
+    for (int n = 0; n < w.n && run->status == CLF_OK; n += step) {
+        const int count = w.n - n < step ? w.n - n : step;
+        const clf_weight rows = {.data = clf_tensor_rows(to, 0, count),
+                                 .k = count,
+                                 .n = w.k,
+                                 .panel_stride = PANEL,
+                                 .row_stride = (uint64_t)w.k};
+        transpose(run, rows, weight_columns(w, n, count));
+        clf_read(run, rows.data, data + (size_t)n * (size_t)w.k);
+    }
+    clf_arena_rewind(staging, mark);
+}
