@@ -10,6 +10,7 @@
 #include <unicode/utf8.h>
 
 #include "base/fail.h"
+#include "text/codepoints.h"
 
 #define REPLACEMENT 0xFFFD
 
@@ -49,11 +50,6 @@ static clf_status breaks_set(breaks *b, const char *text, size_t size) {
     return U_SUCCESS(code) ? CLF_OK : fail_icu(code);
 }
 
-// White space as Python's str.strip() and thus Hugging Face's tokenizers see it.
-static bool is_blank(UChar32 c) {
-    return u_isUWhiteSpace(c) || (c >= 0x1C && c <= 0x1F);
-}
-
 // The character before `*end`, which moves before it; begin < *end.
 static UChar32 previous_character(const char *text, size_t begin, size_t *end) {
     size_t from = *end - begin > U8_MAX_LENGTH ? *end - U8_MAX_LENGTH : begin;
@@ -69,12 +65,12 @@ clf_span clf_utf8_trim(const char *text, clf_span span) {
     while (span.begin < span.end) {
         size_t next = span.begin;
         U8_NEXT(text, next, span.end, c);
-        if (!is_blank(c)) break;
+        if (!clf_codepoint_is_blank(c)) break;
         span.begin = next;
     }
     while (span.end > span.begin) {
         size_t previous = span.end;
-        if (!is_blank(previous_character(text, span.begin, &previous))) break;
+        if (!clf_codepoint_is_blank(previous_character(text, span.begin, &previous))) break;
         span.end = previous;
     }
     return span;
