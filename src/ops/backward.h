@@ -55,7 +55,7 @@ void clf_op_norm_backward(clf_run *run, clf_norm norm, clf_norm_gradient g);
 void clf_op_attention_backward(clf_run *run, clf_tensor dq, clf_tensor dk, clf_tensor dv,
                                clf_tensor dy, clf_tensor y, clf_attention a, clf_arena *scratch);
 
-// ---- embedding (ops/embed.c, cl/embed_backward.cl) ----------------------------------------------
+// ---- embedding (ops/embed_backward.c, cl/embed_backward.cl) -------------------------------------
 
 // Which rows of a batch belong to which key (token id or position), made on the host, so that rows
 // are summed in a fixed order: the rows of key keys[u] are rows[first[u]] ... rows[first[u + 1] -

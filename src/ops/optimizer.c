@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+#include "ops/backward.h"
+#include "ops/shape.h"
+
+enum { SPAN = 16384 }; // elements of a work-group: worth its start, and enough groups for any GPU
+
+static clf_range group_range(clf_device *device, size_t groups) {
+    return (clf_range){.groups = {groups}, .local = {(size_t)clf_device_profile(device)->lanes}};
+}
+
+static clf_range span_range(clf_device *device, int n) {
+    return group_range(device, ((size_t)n + SPAN - 1) / SPAN);
+}
+
+void clf_op_adam(clf_run *run, clf_tensor p, clf_tensor gradient, clf_tensor m, clf_tensor v,
+                 clf_tensor average, clf_adam a) {
+    static const char op[] = "adam";
+    const int n = p.cols;
+    if (!clf_shape_is(run, op, "p", p, 1, CLF_ANY, CLF_F32) ||
+        !clf_shape_is(run, op, "the gradient", gradient, 1, n, CLF_F32) ||
+        !clf_shape_is(run, op, "m", m, 1, n, CLF_F32) ||
+        !clf_shape_is(run, op, "v", v, 1, n, CLF_F32) ||
+        !clf_shape_is_or_absent(run, op, "the average", average, 1, n, CLF_F32)) {
+        return;
+    }
+    const bool averages = average.chunk;
+    const clf_kernel_spec spec = {
+        .file = "optimizer", .kernel = "adam", .defines = {{"AVERAGE", averages}}};
+    const clf_arg arguments[] = {
+        clf_arg_tensor(p),
+        clf_arg_tensor(gradient),
+        clf_arg_tensor(m),
+        clf_arg_tensor(v),
+        clf_arg_tensor(average),
+        clf_arg_long(n),
+        clf_arg_long(SPAN),
+        clf_arg_float(a.scale),
+        clf_arg_float(a.beta1),
+        clf_arg_float(a.beta2),
+        clf_arg_float((float)((double)a.rate / (double)a.correction1)),
+        clf_arg_float((float)(1 / (double)a.correction2)),
+        clf_arg_float(a.epsilon),
+        clf_arg_float((float)((double)a.rate * (double)a.decay)),
+        clf_arg_float(a.average_rate),
+    };
+    const clf_cost cost = {.bytes = (averages ? 36.0 : 28.0) * n, .flops = 15.0 * n};
+    clf_launch(run, &spec, span_range(run->device, n), cost, arguments, CLF_COUNT(arguments));
+}
+
+void clf_op_square_sums(clf_run *run, clf_tensor partial, clf_tensor x) {
+    static const char op[] = "square_sums";
+    if (!clf_shape_is(run, op, "partial", partial, 1, CLF_PARTIALS, CLF_F32) ||
+        !clf_shape_is(run, op, "x", x, 1, CLF_ANY, CLF_F32)) {
+        return;
+    }
+    const int64_t n = x.cols, each = (n + CLF_PARTIALS - 1) / CLF_PARTIALS;
+    const clf_kernel_spec spec = {.file = "optimizer", .kernel = "square_sums"};
+    const clf_arg arguments[] = {clf_arg_tensor(partial), clf_arg_tensor(x), clf_arg_long(n),
+                                 clf_arg_long((each + 15) / 16 * 16)};
+    const clf_cost cost = {.bytes = 4.0 * (double)n, .flops = 2.0 * (double)n};
+    clf_launch(run, &spec, group_range(run->device, CLF_PARTIALS), cost, arguments,
+               CLF_COUNT(arguments));
+}
+
+void clf_op_blend(clf_run *run, clf_tensor y, clf_tensor x, float a, float b) {
+    static const char op[] = "blend";
+    const int n = y.cols;
+    if (!clf_shape_is(run, op, "y", y, 1, CLF_ANY, CLF_F32) ||
+        !clf_shape_is(run, op, "x", x, 1, n, CLF_F32)) {
+        return;
+    }
+    const clf_kernel_spec spec = {.file = "optimizer", .kernel = "blend"};
+    const clf_arg arguments[] = {clf_arg_tensor(y),  clf_arg_tensor(x), clf_arg_long(n),
+                                 clf_arg_long(SPAN), clf_arg_float(a),  clf_arg_float(b)};
+    const clf_cost cost = {.bytes = 12.0 * n, .flops = 3.0 * n};
+    clf_launch(run, &spec, span_range(run->device, n), cost, arguments, CLF_COUNT(arguments));
+}
