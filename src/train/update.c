@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "train/trainer.h"
+
+// Sums over the target tokens of an update.
+typedef struct sums {
+    double loss, nll;
+    double source_tokens, target_tokens; // of all ranks
+} sums;
+
+// The probability that a decoder input is the true token at this update (Bengio et al. 2015, 2.4).
+static double truth(const clf_train_options *o, int64_t update) {
+    const double i = (double)update, c = o->sampling_constant;
+    switch (o->sampling) {
+    case CLF_SAMPLING_LINEAR: return fmax(o->sampling_floor, 1 - c * i);
+    case CLF_SAMPLING_EXPONENTIAL: return pow(c, i);
+    case CLF_SAMPLING_SIGMOID: return c / (c + exp(i / c));
+    default: return 1;
+    }
+}
+
+// What the model itself says, for scheduled sampling; NULL after a failure. Freed by free().
+static int32_t *predict(clf_trainer *t, clf_run *run, const clf_pass_options *options) {
+    const clf_arena_mark mark = clf_arena_get_mark(t->arena);
+    const int rows = t->feed.target_tokens;
+    int32_t *predictions = malloc((size_t)rows * sizeof *predictions);
+    if (!predictions) clf_run_fail(run, clf_fail_memory());
+    const clf_train_batch batch = clf_feed_upload(run, &t->feed, t->model, t->arena, false);
+    const clf_tensor best = clf_arena_take(run, t->arena, rows, 1, CLF_I32);
+    clf_train_predict(run, t->model, t->arena, &batch, options, best);
+    if (predictions) clf_read(run, best, predictions);
+    clf_arena_rewind(t->arena, mark);
+    return predictions;
+}
+
+// Scheduled sampling and token noise; true if the inputs were altered.
+static bool alter(clf_trainer *t, clf_run *run, const clf_pass_options *options) {
+    const double stays = truth(&t->options, clf_optimizer_updates(t->optimizer));
+    if (stays >= 1 && t->options.token_noise <= 0) return false;
+    int32_t *predictions = stays < 1 ? predict(t, run, options) : NULL;
+    const clf_feed_change change = {.truth = stays,
+                                    .predictions = predictions,
+                                    .noise = t->options.token_noise,
+                                    .start = t->config.start_token,
+                                    .vocabulary = t->config.target_vocabulary,
+                                    .seed = options->seed ^ (uint64_t)options->step << 32};
+    if (run->status == CLF_OK) clf_run_fail(run, clf_feed_alter(&t->feed, &change));
+    free(predictions);
+    return true;
+}
+
+static void add_losses(clf_run *run, clf_tensor losses, sums *s) {
+    float *rows = malloc((size_t)losses.rows * 2 * sizeof *rows);
+    if (!rows) {
+        clf_run_fail(run, clf_fail_memory());
+        return;
+    }
+    clf_read(run, losses, rows);
+    for (int i = 0; i < losses.rows && run->status == CLF_OK; i++) {
+        s->loss += rows[2 * i];
+        s->nll += rows[2 * i + 1];
+    }
+    free(rows);
+}
+
+// Forward and backward of the micro-batch in the feed.
+static clf_status run_pass(clf_trainer *t, sums *s) {
+    clf_run run = clf_run_begin(t->device);
+    clf_pass_options options = clf_recipe_pass(&t->options);
+    options.step = (uint32_t)t->state.passes;
+    const bool altered = alter(t, &run, &options);
+    const clf_arena_mark mark = clf_arena_get_mark(t->arena);
+    const clf_train_batch batch = clf_feed_upload(&run, &t->feed, t->model, t->arena, altered);
+    const clf_tensor losses = clf_arena_take(&run, t->arena, t->feed.target_tokens, 2, CLF_F32);
+    clf_train_pass(&run, t->model, clf_optimizer_gradients(t->optimizer), t->arena, &batch,
+                   &options, losses);
+    add_losses(&run, losses, s);
+    clf_arena_rewind(t->arena, mark);
+    return clf_run_finish(&run);
+}
+
+// All micro-batches of an update; each rank walks all of them and computes its own.
+static clf_status run_passes(clf_trainer *t, sums *s, bool *ended) {
+    const int ranks = clf_exchange_count(t->exchange), own = clf_exchange_rank(t->exchange);
+    *ended = false;
+    for (int i = 0; i < t->options.accumulate * ranks; i++) {
+        bool wrapped = false;
+        CLF_TRY(clf_feed_next(&t->feed, &wrapped));
+        *ended |= wrapped;
+        s->source_tokens += t->feed.source_tokens;
+        s->target_tokens += t->feed.target_tokens;
+        if (i % ranks == own) CLF_TRY(run_pass(t, s));
+        t->state.passes++;
+    }
+    t->state.position = clf_batches_tell(t->feed.batches);
+    return CLF_OK;
+}
+
+// Which parameter's gradient is no number, for the message.
+static clf_status fail_numeric(clf_trainer *t, const sums *s) {
+    const char *what = isfinite(s->loss) ? "the gradient" : "the loss";
+    return clf_fail(CLF_ERROR_NUMERIC,
+                    "update %lld: %s is not a number (epoch %llu, batch %llu); nothing of this "
+                    "update is kept: try a lower learning rate, a longer warm-up or --clip-norm, "
+                    "and resume",
+                    (long long)clf_optimizer_updates(t->optimizer) + 1, what,
+                    (unsigned long long)t->state.position.epoch + 1,
+                    (unsigned long long)t->state.position.batch);
+}
+
+static void fill_progress(clf_trainer *t, const sums *s, double rate, double norm,
+                          clf_train_progress *p) {
+    const int64_t now = clf_clock();
+    const double seconds = (double)(now - t->started) * 1e-9;
+    const uint64_t updates = (uint64_t)clf_optimizer_updates(t->optimizer);
+    const uint64_t tokens = t->state.source_tokens + t->state.target_tokens;
+    const double share = t->plan.updates > t->started_updates
+                             ? (double)(updates - t->started_updates) /
+                                   (double)(t->plan.updates - t->started_updates)
+                             : 1;
+    *p = (clf_train_progress){
+        .update = updates,
+        .updates = t->plan.updates,
+        .epoch = t->state.position.epoch + 1,
+        .epoch_share = (double)t->state.position.batch / (double)t->batches_per_epoch,
+        .loss = s->loss / s->target_tokens,
+        .nll = s->nll / s->target_tokens,
+        .learning_rate = rate,
+        .gradient_norm = norm,
+        .tokens_per_second = (double)(tokens - t->started_tokens) / seconds,
+        .seconds = seconds,
+        .seconds_left = share > 0 && share < 1 ? seconds * (1 - share) / share : 0,
+        .source_tokens = t->state.source_tokens,
+        .target_tokens = t->state.target_tokens,
+        .skipped_updates = (uint64_t)t->state.skipped};
+}
+
+static clf_status report(clf_trainer *t, const sums *s, double rate, double norm) {
+    double stop = 0;
+    if (t->events.progress) {
+        clf_train_progress progress;
+        fill_progress(t, s, rate, norm, &progress);
+        stop = t->events.progress(t->events.user, &progress) != 0;
+    }
+    CLF_TRY(clf_exchange_sum(t->exchange, &stop, 1));
+    t->cancelled = stop > 0;
+    return CLF_OK;
+}
+
+clf_status clf_trainer_update(clf_trainer *t, bool *ended) {
+    sums s = {0};
+    CLF_TRY(run_passes(t, &s, ended));
+    double totals[] = {s.loss, s.nll};
+    CLF_TRY(clf_exchange_sum(t->exchange, totals, 2));
+    s.loss = totals[0];
+    s.nll = totals[1];
+
+    clf_run run = clf_run_begin(t->device);
+    clf_exchange_gradients(&run, t->exchange, clf_optimizer_gradients(t->optimizer));
+    const double scale = 1 / s.target_tokens;
+    const double norm = clf_optimizer_norm(&run, t->optimizer, scale);
+    if (run.status != CLF_OK) return run.status;
+    if (!isfinite(s.loss) || !isfinite(norm)) return fail_numeric(t, &s);
+    const double rate = clf_schedule_rate(&t->schedule, clf_optimizer_updates(t->optimizer) + 1);
+    clf_optimizer_update(&run, t->optimizer, rate, scale, norm);
+    CLF_TRY(clf_run_finish(&run));
+    t->state.updates = clf_optimizer_updates(t->optimizer);
+    t->state.source_tokens += (uint64_t)s.source_tokens;
+    t->state.target_tokens += (uint64_t)s.target_tokens;
+    return report(t, &s, rate, norm);
+}
