@@ -9,6 +9,7 @@
 static const command *const commands[] = {
     &command_translate,
     &command_score,
+    &command_eval,
     &command_devices,
     &command_probe,
 };

@@ -7,7 +7,9 @@
 #include "base/rng.h"
 #include "text/codepoints.h"
 
-enum { ROOTS = 2, NONE = UINT32_MAX, FIRST_SLOTS = 1024 };
+#define NONE UINT32_MAX
+
+enum { ROOTS = 2, FIRST_SLOTS = 1024 };
 
 void clf_ngrams_finish(clf_ngrams *ngrams) {
     clf_array_free(&ngrams->nodes);
