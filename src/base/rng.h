@@ -3,6 +3,7 @@
 #ifndef CLF_BASE_RNG_H
 #define CLF_BASE_RNG_H
 
+#include <math.h>
 #include <stdint.h>
 
 typedef struct clf_rng {
@@ -24,6 +25,14 @@ static inline float clf_rng_uniform(clf_rng *rng, float low, float high) {
 // Uniform in [0, bound); bound > 0.
 static inline uint32_t clf_rng_below(clf_rng *rng, uint32_t bound) {
     return (uint32_t)((clf_rng_next(rng) >> 32) * bound >> 32);
+}
+
+// Normal with mean 0 and variance 1 (Box, Muller 1958; the other number of the pair is not kept, so
+// that the state is all there is).
+static inline double clf_rng_normal(clf_rng *rng) {
+    const double radius = (double)((clf_rng_next(rng) >> 11) + 1) * 0x1p-53; // (0, 1]
+    const double turn = (double)(clf_rng_next(rng) >> 11) * 0x1p-53;
+    return sqrt(-2 * log(radius)) * cos(6.283185307179586 * turn);
 }
 
 #endif

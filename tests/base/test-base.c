@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "harness.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,25 @@ static void test_rng(void) {
     }
 }
 
+// Moments of 1 << 18 numbers, each within six of its own standard deviations, and both tails.
+static void test_normal(void) {
+    enum { COUNT = 1 << 18 };
+    static const double expected[] = {0, 1, 0, 3}, variance[] = {1, 2, 15, 96};
+    clf_rng rng = {1};
+    double sums[4] = {0}, product = 0, last = 0, least = 0, most = 0;
+    for (int i = 0; i < COUNT; i++) {
+        const double x = clf_rng_normal(&rng);
+        for (int k = 0; k < 4; k++) sums[k] += pow(x, k + 1);
+        product += x * last, last = x;
+        least = fmin(least, x), most = fmax(most, x);
+    }
+    for (int k = 0; k < 4; k++) {
+        CU_ASSERT_DOUBLE_EQUAL(sums[k] / COUNT, expected[k], 6 * sqrt(variance[k] / COUNT));
+    }
+    CU_ASSERT_DOUBLE_EQUAL(product / COUNT, 0, 6 / sqrt(COUNT)); // neighbours are independent
+    CU_ASSERT(least > -7 && least < -3.5 && most > 3.5 && most < 7);
+}
+
 static void test_file(void) {
     char deep[4096];
     snprintf(deep, sizeof deep, "%s/a/b", clf_test_directory());
@@ -79,10 +99,7 @@ static void test_file(void) {
     free(path);
 }
 
-static const clf_test tests[] = {{"fail", test_fail},
-                                 {"array", test_array},
-                                 {"hash", test_hash},
-                                 {"rng", test_rng},
-                                 {"file", test_file}};
+static const clf_test tests[] = {{"fail", test_fail}, {"array", test_array},   {"hash", test_hash},
+                                 {"rng", test_rng},   {"normal", test_normal}, {"file", test_file}};
 
 CLF_TEST_MAIN("base", tests)
