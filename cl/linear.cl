@@ -10,7 +10,7 @@
 //
 //   MR  1 to 12        NC  VW to 16, a power of two      WX, KL  any
 //   FMA 1: the device promises that fma() is fast or right; 0: mad(), which may be fused too
-//   ACT clf_activation
+//   ACT clf_activation (prelude.cl)
 
 #ifndef MR
 #define MR 1
@@ -27,9 +27,6 @@
 #ifndef FMA
 #define FMA 1
 #endif
-#ifndef ACT
-#define ACT 0
-#endif
 
 #define NV (NC / VW)
 
@@ -42,21 +39,10 @@
 #define MULADD(a, b, c) mad((floatv)(a), b, c)
 #endif
 
-// For a scalar or a vector x of type T; a NaN stays a NaN.
-#if ACT == 0
-#define ACTIVATE(T, x) (x)
-#elif ACT == 1
-#define ACTIVATE(T, x) ((x) < (T)(0.0f) ? (T)(0.0f) : (x))
-#elif ACT == 2
-#define ACTIVATE(T, x) (0.5f * (x) * (1.0f + erf((x)*0.70710678f)))
-#elif ACT == 3
-#define ACTIVATE(T, x)                                                                             \
-    (0.5f * (x) * (1.0f + tanh(0.79788456f * ((x) + 0.044715f * (x) * (x) * (x)))))
-#elif ACT == 4
-#define ACTIVATE(T, x) ((x) / (1.0f + exp(-1.702f * (x))))
-#else
-#define ACTIVATE(T, x) ((x) / (1.0f + exp(-(x))))
-#endif
+// For ACTIVATE (prelude.cl), scalars and vectors alike.
+#define ERF(x) erf(x)
+#define TANH(x) tanh(x)
+#define SWISH(x, k) ((x) / (1.0f + exp(-(k) * (x))))
 
 // Writes VW columns, of which `left` exist. bias and residual may be NULL.
 static void finish(floatv value, __global float *y, __global const float *bias,

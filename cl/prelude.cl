@@ -76,6 +76,23 @@ inline float max4(float4 v) { return fmax(fmax(v.x, v.y), fmax(v.z, v.w)); }
 #define EACH_VECTOR(c, n) for (int c = LANE * VW; c + VW <= (n); c += LANES * VW)
 #define EACH_REST(c, n) for (int c = (n) / VW * VW + LANE; c < (n); c += LANES)
 
+// Vectors of which only the first `left` columns may exist; the others are zero, and not written.
+inline floatv load_part(__global const float *p, int left) {
+    if (left >= VW) return LOADV(p);
+    float part[VW];
+    for (int i = 0; i < VW; i++) part[i] = i < left ? p[i] : 0.0f;
+    return LOADV(part);
+}
+inline void store_part(floatv v, __global float *p, int left) {
+    if (left >= VW) {
+        STOREV(v, p);
+        return;
+    }
+    float part[VW];
+    STOREV(v, part);
+    for (int i = 0; i < left; i++) p[i] = part[i];
+}
+
 // In front of a loop over a private array, whose length is constant, so that it becomes registers.
 #define UNROLL _Pragma("unroll")
 
@@ -101,6 +118,32 @@ inline floatv exp_negative(floatv x) {
     floatv y = p * AS_FLOATV((AS_INTV(t) + 127) << 23);
     return x < -87.0f ? (floatv)0.0f : y;
 }
+
+// The activations (clf_activation) of a scalar or vector x of type T; a NaN stays a NaN. A file that
+// uses ACTIVATE defines ERF(x), TANH(x) and SWISH(x, k) = x / (1 + e^(-k x)).
+#define ACT_NONE 0
+#define ACT_RELU 1
+#define ACT_GELU 2
+#define ACT_GELU_TANH 3
+#define ACT_GELU_SIGMOID 4
+#define ACT_SILU 5
+#ifndef ACT
+#define ACT ACT_NONE
+#endif
+
+#define GELU_INNER(x) (0.79788456f * ((x) + 0.044715f * (x) * (x) * (x)))
+#if ACT == ACT_NONE
+#define ACTIVATE(T, x) (x)
+#elif ACT == ACT_RELU
+#define ACTIVATE(T, x) ((x) < (T)(0.0f) ? (T)(0.0f) : (x))
+#elif ACT == ACT_GELU
+#define ACTIVATE(T, x) (0.5f * (x) * (1.0f + ERF((x)*0.70710678f)))
+#elif ACT == ACT_GELU_TANH
+#define ACTIVATE(T, x) (0.5f * (x) * (1.0f + TANH(GELU_INNER(x))))
+#else
+#define SWISH_FACTOR (ACT == ACT_GELU_SIGMOID ? 1.702f : 1.0f)
+#define ACTIVATE(T, x) SWISH(x, SWISH_FACTOR)
+#endif
 
 #if LANES == 1
 #define LANE 0
@@ -205,4 +248,27 @@ inline float dropout_scale(int c, uint row, uint below, float scale, uint site, 
                    drop_seed1)
 #define DROPOUT_SCALE(c, row)                                                                      \
     dropout_scale(c, row, drop_below, drop_scale, drop_site, drop_step, drop_seed0, drop_seed1)
+#endif
+
+// A walk of a row for elementwise work with dropout, or without it if DROPOUT is 0:
+//   EACH_DRAW(b, j, n) {
+//       DRAW(scales, b, j, row);
+//       UNROLL
+//       for (int w = 0; w < 4; w++) {
+//           const int c = 64 * b + 16 * w + j, left = n - c;
+//           if (left > 0) ... DROP(value, scales, w) ...
+//       }
+//   }
+// Another work-item than in EACH_VECTOR may have a column.
+#define EACH_DRAW(b, j, n)                                                                         \
+    for (int i_ = LANE, b = i_ / (16 / VW), j = i_ % (16 / VW) * VW; 64 * b + j < (n);             \
+         i_ += LANES, b = i_ / (16 / VW), j = i_ % (16 / VW) * VW)
+#if DROPOUT
+#define DRAW(scales, b, j, row)                                                                    \
+    floatv scales[4];                                                                              \
+    DROPOUT_SCALES(scales, b, j, row)
+#define DROP(value, scales, w) ((value)*scales[w])
+#else
+#define DRAW(scales, b, j, row)
+#define DROP(value, scales, w) (value)
 #endif

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
+#include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "harness.h"
 #include "ops/opkit.h"
 #include "ops/ops.h"
+#include "ref/ref_philox.h"
 #include "ref/ref_rows.h"
 
 typedef struct problem {
@@ -12,12 +15,19 @@ typedef struct problem {
     clf_norm_kind kind;
     bool bias, residual, sum, in_place; // in_place: y is x, and sum is residual
     float range, shift;
+    bool stats;
+    clf_dropout dropout;
 } problem;
 
-// What norm reads: x + residual, rounded to float as the device does.
-static float *add(const float *x, const float *residual, size_t count) {
+// What norm reads: dropout(x) + residual, rounded to float as a device without fma does.
+static float *add(const problem *p, const float *x, const float *residual) {
+    const size_t count = (size_t)p->rows * (size_t)p->width;
     float *sum = malloc(sizeof *sum * count);
-    for (size_t i = 0; i < count; i++) sum[i] = residual ? x[i] + residual[i] : x[i];
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t row = (uint32_t)(i / (size_t)p->width);
+        sum[i] = x[i] * (float)ref_dropout(row, (uint32_t)(i % (size_t)p->width), &p->dropout);
+        if (residual) sum[i] += residual[i];
+    }
     return sum;
 }
 
@@ -37,6 +47,30 @@ static void check(const problem *p, const float *y, const float *sum, const floa
     free(bound);
 }
 
+// With dropout the device may use fma.
+static void check_sum(const problem *p, const float *sum, const float *expected) {
+    const size_t count = (size_t)p->rows * (size_t)p->width;
+    const float scale = p->dropout.rate > 0 ? FLT_EPSILON * 4 * p->range : 0;
+    int wrong = 0;
+    for (size_t i = 0; i < count; i++) wrong += !(fabsf(sum[i] - expected[i]) <= scale);
+    CU_ASSERT_EQUAL(wrong, 0);
+}
+
+// `sum` is what the rows' statistics are of.
+static void check_stats(const problem *p, const float *stats, const float *sum) {
+    for (int r = 0; r < p->rows; r++) {
+        const float *row = sum + (size_t)r * (size_t)p->width;
+        double mean = 0, variance = 0;
+        for (int c = 0; c < p->width && p->kind == CLF_NORM_LAYER; c++)
+            mean += (double)row[c] / p->width;
+        for (int c = 0; c < p->width; c++)
+            variance += ((double)row[c] - mean) * ((double)row[c] - mean) / p->width;
+        const double inverse = 1 / sqrt(variance + (double)1e-5f);
+        CU_ASSERT(fabs((double)stats[2 * r] - mean) <= 1e-5 * (double)p->range);
+        CU_ASSERT(fabs((double)stats[2 * r + 1] - inverse) <= 2e-5 * inverse);
+    }
+}
+
 static void run_problem(clf_device *device, const problem *p) {
     opkit kit;
     if (!opkit_init(&kit, device)) return;
@@ -45,7 +79,7 @@ static void run_problem(clf_device *device, const problem *p) {
     float *x = opkit_numbers(&rng, count, p->range, p->shift);
     float *residual = p->residual ? opkit_numbers(&rng, count, p->range, 0) : NULL;
     float *scale = opkit_numbers(&rng, width, 2, 0), *bias = opkit_numbers(&rng, width, 2, 0);
-    float *expected_sum = add(x, residual, count), *out = malloc(sizeof *out * count);
+    float *expected_sum = add(p, x, residual), *out = malloc(sizeof *out * count);
 
     opkit_guarded dx = opkit_put(&kit, p->rows, p->width, CLF_F32, x);
     opkit_guarded dy = opkit_put(&kit, p->rows, p->width, CLF_F32, NULL);
@@ -55,7 +89,10 @@ static void run_problem(clf_device *device, const problem *p) {
     opkit_guarded dbias = opkit_put(&kit, 1, p->width, CLF_F32, bias);
     opkit_guarded *y = p->in_place ? &dx : &dy;
     opkit_guarded *sum = p->in_place && p->residual ? &dr : &ds;
-    clf_norm norm = {.kind = p->kind, .epsilon = 1e-5f, .scale = dscale.view};
+    opkit_guarded dstats = opkit_put(&kit, p->rows, 2, CLF_F32, NULL);
+    clf_norm norm = {
+        .kind = p->kind, .epsilon = 1e-5f, .scale = dscale.view, .dropout = p->dropout};
+    if (p->stats) norm.stats = dstats.view;
     if (p->bias) norm.bias = dbias.view;
     if (p->residual) norm.residual = dr.view;
     if (p->sum) norm.sum = sum->view;
@@ -65,11 +102,15 @@ static void run_problem(clf_device *device, const problem *p) {
     check(p, out, expected_sum, scale, p->bias ? bias : NULL);
     if (p->sum) {
         opkit_get(&kit, sum, out);
-        int wrong = 0;
-        for (size_t i = 0; i < count; i++) wrong += out[i] != expected_sum[i];
-        CU_ASSERT_EQUAL(wrong, 0);
+        check_sum(p, out, expected_sum);
     }
-    opkit_drop(&dx), opkit_drop(&dy), opkit_drop(&dr), opkit_drop(&ds);
+    if (p->stats) {
+        float *stats = malloc(sizeof *stats * 2 * (size_t)p->rows);
+        opkit_get(&kit, &dstats, stats);
+        check_stats(p, stats, expected_sum);
+        free(stats);
+    }
+    opkit_drop(&dstats), opkit_drop(&dx), opkit_drop(&dy), opkit_drop(&dr), opkit_drop(&ds);
     opkit_drop(&dscale), opkit_drop(&dbias);
     free(x), free(residual), free(scale), free(bias), free(expected_sum), free(out);
     opkit_finish(&kit);
@@ -96,6 +137,29 @@ static void shapes_on(clf_device *device) {
 
 static void test_shapes(void) {
     clf_test_each_device(shapes_on);
+}
+
+static void training_on(clf_device *device) {
+    static const int widths[] = {1, 3, 17, 64, 65, 100, 256}, rows[] = {1, 2, 7, 65};
+    for (int w = 0, turn = 0; w < 7; w++) {
+        for (int flags = 0; flags < 8; flags++, turn++) {
+            problem p = {.rows = rows[turn / 3 % 4],
+                         .width = widths[w],
+                         .kind = turn % 3 ? CLF_NORM_LAYER : CLF_NORM_RMS,
+                         .bias = true,
+                         .residual = flags & 1,
+                         .sum = flags & 2,
+                         .in_place = flags & 4,
+                         .range = 1,
+                         .stats = turn % 5};
+            if (turn % 4) p.dropout = (clf_dropout){0.3f, 5, 7, 0x123456789abcdef0u};
+            run_problem(device, &p);
+        }
+    }
+}
+
+static void test_training(void) {
+    clf_test_each_device(training_on);
 }
 
 static void extremes_on(clf_device *device) {
@@ -150,17 +214,28 @@ static void launch(clf_run *run, void *user) {
 }
 
 static void bench_on(clf_device *device) {
-    static const int rows[] = {1, 32, 1024};
+    static const int rows[] = {1, 32, 1024, 3500, 3500};
     opkit kit;
     if (!opkit_init(&kit, device)) return;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 5; i++) {
+        const bool training = i == 4;
         bench b = {.x = clf_arena_take(&kit.run, kit.arena, rows[i], 512, CLF_F32)};
         b.y = clf_arena_take(&kit.run, kit.arena, rows[i], 512, CLF_F32);
         b.norm.scale = clf_arena_take(&kit.run, kit.arena, 1, 512, CLF_F32);
         b.norm.bias = clf_arena_take(&kit.run, kit.arena, 1, 512, CLF_F32);
+        clf_fill_zero(&kit.run, b.x);
+        if (training) {
+            b.norm.residual = clf_arena_take(&kit.run, kit.arena, rows[i], 512, CLF_F32);
+            b.norm.sum = clf_arena_take(&kit.run, kit.arena, rows[i], 512, CLF_F32);
+            b.norm.stats = clf_arena_take(&kit.run, kit.arena, rows[i], 2, CLF_F32);
+            b.norm.dropout.rate = 0.1f;
+            clf_fill_zero(&kit.run, b.norm.residual);
+        }
         char name[64];
-        snprintf(name, sizeof name, "layer norm (%d, 512)", rows[i]);
-        opkit_bench(&kit, name, 8.0 * rows[i] * 512, 8.0 * rows[i] * 512, launch, &b);
+        snprintf(name, sizeof name, "layer norm (%d, 512)%s", rows[i],
+                 training ? " with dropout" : "");
+        opkit_bench(&kit, name, (training ? 16.0 : 8.0) * rows[i] * 512, 8.0 * rows[i] * 512,
+                    launch, &b);
     }
     opkit_finish(&kit);
 }
@@ -171,6 +246,7 @@ static void test_bench(void) {
 }
 
 static const clf_test tests[] = {{"shapes", test_shapes},
+                                 {"training", test_training},
                                  {"extremes", test_extremes},
                                  {"bad shapes", test_bad_shapes},
                                  {"bench", test_bench}};
