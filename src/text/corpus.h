@@ -15,7 +15,7 @@ typedef struct clf_corpus_options {
     const char *source_path,
         *target_path; // line i of one is the translation of line i of the other
     // Where the tokens are kept, a file that is made if it is absent, damaged or made from other
-    // texts, tokenizers or lengths. Its directory exists. NULL: an unnamed temporary file.
+    // texts, tokenizers or lengths. Its directory exists. NULL: an unnamed file in /tmp.
     const char *cache_path;
     int max_source, max_target; // tokens, end tokens included; longer pairs are left out
     int32_t eos;                // appended to each target (the tokenizer appends the source's)
@@ -46,6 +46,10 @@ typedef struct clf_corpus_pair {
 } clf_corpus_pair;
 clf_corpus_pair clf_corpus_get(const clf_corpus *corpus, uint64_t pair);
 
+// Tells the system that no pair that was got so far will be read again soon, so that they leave
+// memory. Pointers stay valid.
+void clf_corpus_forget(const clf_corpus *corpus);
+
 // The batches of one epoch after another: pairs are shuffled, cut into batches of like length, and
 // the batches are shuffled. Large corpora are shuffled in windows made of random blocks, so that
 // memory is bounded (some megabytes) and reading stays local. The order follows from the seed and
@@ -68,7 +72,8 @@ clf_status clf_batches_create(const clf_corpus *corpus, const clf_batches_option
                               clf_batches **batches);
 void clf_batches_destroy(clf_batches *batches); // NULL is allowed
 
-// Goes to a position; one past an epoch's last batch is the start of the next epoch.
+// Goes to a position. One past an epoch's last batch is the epoch's end, of which the next call
+// tells; a batch further on is CLF_ERROR_ARGUMENT, and the walk is then at its epoch's start.
 clf_status clf_batches_seek(clf_batches *batches, clf_batches_position position);
 clf_batches_position clf_batches_tell(const clf_batches *batches);
 // The numbers of the next batch's pairs, valid until the next call on `batches`. `*count` is 0

@@ -151,6 +151,15 @@ clf_status clf_split_bytes(const char *text, size_t size, size_t limit, clf_span
     return status;
 }
 
+bool clf_utf8_valid(const char *text, size_t size) {
+    UChar32 c;
+    for (size_t i = 0; i < size;) {
+        U8_NEXT(text, i, size, c);
+        if (c < 0) return false;
+    }
+    return true;
+}
+
 clf_status clf_utf8_clean(const char *text, size_t size, clf_string *clean) {
     // The worst case is a replacement of three bytes for each.
     if (size > SIZE_MAX / 3 || !clf_array_reserve(clean, 3 * size)) return clf_fail_memory();

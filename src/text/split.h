@@ -3,6 +3,7 @@
 #ifndef CLF_TEXT_SPLIT_H
 #define CLF_TEXT_SPLIT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <clformer/status.h>
@@ -26,6 +27,8 @@ clf_status clf_split_bytes(const char *text, size_t size, size_t limit, clf_span
 
 // The span without the white space at both ends; empty if there is nothing else.
 clf_span clf_utf8_trim(const char *text, clf_span span);
+
+bool clf_utf8_valid(const char *text, size_t size);
 
 // Appends `text` with every invalid UTF-8 sequence, NUL and other C0 control character (but tab)
 // replaced: invalid by U+FFFD, controls by a blank.

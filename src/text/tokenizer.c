@@ -28,7 +28,8 @@ struct clf_tokenizer {
     clf_spm *spms[2];
     clf_vocabulary *vocabularies[2];
     char *paths[2];
-    int32_t bos, eos; // of the source, -1: not wanted
+    clf_hash spm_hash; // of the models' files
+    int32_t bos, eos;  // of the source, -1: not wanted
     int32_t target_bos, target_eos;
     bool language_codes;
 };
@@ -59,6 +60,8 @@ static clf_status open_spms(clf_tokenizer *t, const clf_tokenizer_files *files) 
     if (status == CLF_OK && files->target_spm && !same) status = open_spm(&target, &t->spms[1]);
     t->source.spm = t->spms[0];
     t->target.spm = same ? t->spms[0] : t->spms[1];
+    t->spm_hash = clf_hash_bytes(clf_hash_start(), source.data, source.size);
+    t->spm_hash = clf_hash_bytes(t->spm_hash, target.data, target.size);
     clf_file_map_close(&source);
     clf_file_map_close(&target);
     return status;
@@ -144,6 +147,15 @@ void clf_tokenizer_close(clf_tokenizer *tokenizer) {
         free(tokenizer->paths[i]);
     }
     free(tokenizer);
+}
+
+clf_hash clf_tokenizer_hash(const clf_tokenizer *tokenizer, clf_hash hash) {
+    const clf_tokenizer *t = tokenizer;
+    int32_t settings[] = {t->source.unk, t->target.unk, t->bos, t->eos, t->language_codes};
+    hash = clf_hash_bytes(hash, settings, sizeof settings);
+    hash = clf_hash_bytes(hash, &t->spm_hash, sizeof t->spm_hash);
+    hash = clf_vocabulary_hash(t->source.vocabulary, hash);
+    return clf_vocabulary_hash(t->target.vocabulary, hash);
 }
 
 static clf_status push_id(clf_ids *ids, int32_t id) {

@@ -9,6 +9,7 @@
 #include <clformer/status.h>
 
 #include "base/array.h"
+#include "base/hash.h"
 
 typedef struct clf_tokenizer clf_tokenizer;
 
@@ -44,6 +45,8 @@ clf_status clf_tokenizer_decode(const clf_tokenizer *tokenizer, const int32_t *i
                                 clf_string *text);
 // The target piece of an id, "?" if there is none. Lives as long as the tokenizer.
 const char *clf_tokenizer_target_piece(const clf_tokenizer *tokenizer, int32_t id);
+// Adds what decides how texts become ids: equal for tokenizers that never differ.
+clf_hash clf_tokenizer_hash(const clf_tokenizer *tokenizer, clf_hash hash);
 // The id of a target piece, -1 if there is none.
 int32_t clf_tokenizer_target_id(const clf_tokenizer *tokenizer, const char *piece);
 

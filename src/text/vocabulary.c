@@ -10,7 +10,6 @@
 
 #include "base/fail.h"
 #include "base/file.h"
-#include "base/hash.h"
 
 #define FILE_LIMIT ((size_t)256 << 20) // bytes; the largest known vocabulary has 256,000 pieces
 #define NO_PIECE   UINT32_MAX
@@ -246,4 +245,10 @@ const char *clf_vocabulary_piece(const clf_vocabulary *vocabulary, int32_t id) {
     if (id < 0 || (size_t)id >= vocabulary->entries.count) return NULL;
     uint32_t begin = vocabulary->entries.data[id].begin;
     return begin == NO_PIECE ? NULL : vocabulary->text.data + begin;
+}
+
+clf_hash clf_vocabulary_hash(const clf_vocabulary *vocabulary, clf_hash hash) {
+    const clf_vocabulary *v = vocabulary;
+    hash = clf_hash_bytes(hash, v->entries.data, v->entries.count * sizeof *v->entries.data);
+    return clf_hash_bytes(hash, v->text.data, v->text.count);
 }

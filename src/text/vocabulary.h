@@ -6,6 +6,7 @@
 #include <clformer/status.h>
 
 #include "base/array.h"
+#include "base/hash.h"
 #include "text/sentencepiece.h"
 
 typedef struct clf_vocabulary clf_vocabulary;
@@ -25,5 +26,7 @@ void clf_vocabulary_close(clf_vocabulary *vocabulary); // NULL is allowed
 int32_t clf_vocabulary_id(const clf_vocabulary *vocabulary, const char *piece, size_t size);
 // The piece of an id, NULL if there is none. Lives as long as the vocabulary.
 const char *clf_vocabulary_piece(const clf_vocabulary *vocabulary, int32_t id);
+// Adds the pieces and their ids.
+clf_hash clf_vocabulary_hash(const clf_vocabulary *vocabulary, clf_hash hash);
 
 #endif
