@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,39 +110,114 @@ clf_status clf_file_read(const char *path, size_t limit, char **text, size_t *si
     return CLF_OK;
 }
 
-static bool write_all(int fd, const char *data, size_t size) {
+enum { BUFFER_SIZE = 1 << 16, MAX_TRIES = 1000 };
+
+static bool write_all(int fd, const unsigned char *data, size_t size) {
     while (size > 0) {
         ssize_t done = write(fd, data, size);
         if (done < 0 && errno == EINTR) continue;
+        if (done == 0) errno = ENOSPC;
         if (done <= 0) return false;
         data += done;
         size -= (size_t)done;
     }
-    return fsync(fd) == 0;
+    return true;
 }
 
-clf_status clf_file_write(const char *path, const void *data, size_t size) {
-    size_t length = strlen(path) + sizeof ".XXXXXX";
-    char *temporary = malloc(length);
-    if (!temporary) return clf_fail_memory();
-    snprintf(temporary, length, "%s.XXXXXX", path);
-    clf_status status = CLF_OK;
-    int fd = mkstemp(temporary);
-    if (fd < 0) {
-        status = fail_io("write", path);
-    } else {
-        bool good = write_all(fd, data, size);
-        good = close(fd) == 0 && good;
-        if (!good || rename(temporary, path) != 0) {
-            status = fail_io("write", path);
-            unlink(temporary);
-        }
+// A file that was not there before; mkstemp would make one that only its owner may read.
+static int open_new(const char *path, char *temporary, size_t length) {
+    static atomic_uint number;
+    int fd = -1;
+    for (int i = 0; i < MAX_TRIES; i++) {
+        snprintf(temporary, length, "%s.%ld-%u" CLF_FILE_TEMPORARY, path, (long)getpid(),
+                 atomic_fetch_add(&number, 1));
+        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 || errno != EEXIST) break;
     }
-    free(temporary);
+    return fd;
+}
+
+clf_status clf_file_create(const char *path, clf_file_writer *writer) {
+    size_t length = strlen(path) + 64;
+    clf_file_writer w = {
+        .path = strdup(path), .temporary = malloc(length), .buffer = malloc(BUFFER_SIZE), .fd = -1};
+    clf_status status = CLF_OK;
+    if (!w.path || !w.temporary || !w.buffer) {
+        status = clf_fail_memory();
+    } else if ((w.fd = open_new(path, w.temporary, length)) < 0) {
+        status = fail_io("write", path);
+    }
+    if (status == CLF_OK) {
+        *writer = w;
+    } else {
+        clf_file_cancel(&w);
+    }
     return status;
 }
 
-clf_status clf_file_make_directory(const char *path) {
+static clf_status flush(clf_file_writer *w) {
+    size_t used = w->used;
+    w->used = 0;
+    return write_all(w->fd, w->buffer, used) ? CLF_OK : fail_io("write", w->path);
+}
+
+clf_status clf_file_put(clf_file_writer *w, const void *data, size_t size) {
+    if (size > BUFFER_SIZE - w->used) CLF_TRY(flush(w));
+    if (size > BUFFER_SIZE) {
+        return write_all(w->fd, data, size) ? CLF_OK : fail_io("write", w->path);
+    }
+    if (size > 0) memcpy(w->buffer + w->used, data, size);
+    w->used += size;
+    return CLF_OK;
+}
+
+// A rename is on the disk when its directory is. Some file systems cannot sync directories.
+static bool sync_directory(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *directory = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : NULL;
+    int fd = slash && !directory ? -1 : open(slash ? directory : ".", O_RDONLY | O_CLOEXEC);
+    bool good = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL || errno == EROFS);
+    if (fd >= 0) close(fd);
+    free(directory);
+    return good;
+}
+
+clf_status clf_file_commit(clf_file_writer *w) {
+    clf_status status = flush(w);
+    if (status == CLF_OK && fsync(w->fd) != 0) status = fail_io("write", w->path);
+    if (close(w->fd) != 0 && status == CLF_OK) status = fail_io("write", w->path);
+    w->fd = -1;
+    if (status == CLF_OK && rename(w->temporary, w->path) != 0) status = fail_io("write", w->path);
+    if (status != CLF_OK) {
+        unlink(w->temporary);
+    } else if (!sync_directory(w->path)) {
+        status = fail_io("write", w->path);
+    }
+    clf_file_cancel(w);
+    return status;
+}
+
+void clf_file_cancel(clf_file_writer *w) {
+    if (w->path && w->fd >= 0) {
+        close(w->fd);
+        unlink(w->temporary);
+    }
+    free(w->path);
+    free(w->temporary);
+    free(w->buffer);
+    *w = (clf_file_writer){0};
+}
+
+clf_status clf_file_write(const char *path, const void *data, size_t size) {
+    clf_file_writer writer;
+    CLF_TRY(clf_file_create(path, &writer));
+    clf_status status = clf_file_put(&writer, data, size);
+    if (status == CLF_OK) return clf_file_commit(&writer);
+    clf_file_cancel(&writer);
+    return status;
+}
+
+static clf_status make_directory(const char *path, mode_t mode) {
     char *copy = strdup(path);
     if (!copy) return clf_fail_memory();
     clf_status status = CLF_OK;
@@ -150,9 +226,19 @@ clf_status clf_file_make_directory(const char *path) {
         if (mkdir(copy, 0777) != 0 && errno != EEXIST) break;
         *slash = '/';
     }
-    if (mkdir(path, 0700) != 0 && errno != EEXIST) status = fail_io("create directory", path);
+    if (mkdir(path, mode) != 0 && (errno != EEXIST || !clf_file_is_directory(path))) {
+        status = fail_io("create directory", path);
+    }
     free(copy);
     return status;
+}
+
+clf_status clf_file_make_directory(const char *path) {
+    return make_directory(path, 0700);
+}
+
+clf_status clf_file_make_public_directory(const char *path) {
+    return make_directory(path, 0777);
 }
 
 char *clf_path_join(const char *directory, const char *name) {

@@ -30,8 +30,26 @@ clf_status clf_file_read(const char *path, size_t limit, char **text, size_t *si
 // Writes to a temporary file beside `path` and renames it: readers see the old or the new content.
 clf_status clf_file_write(const char *path, const void *data, size_t size);
 
+// The same piece by piece. The temporary file is called `path`, a number and CLF_FILE_TEMPORARY;
+// what a killed process left behind is known by that.
+#define CLF_FILE_TEMPORARY ".tmp"
+typedef struct clf_file_writer {
+    char *path, *temporary;
+    unsigned char *buffer; // of small pieces
+    size_t used;
+    int fd;
+} clf_file_writer;
+clf_status clf_file_create(const char *path, clf_file_writer *writer);
+clf_status clf_file_put(clf_file_writer *writer, const void *data, size_t size);
+// Syncs file and directory and renames. Ends the writer in any case.
+clf_status clf_file_commit(clf_file_writer *writer);
+// Removes the temporary file and ends the writer. A zeroed or ended one is allowed.
+void clf_file_cancel(clf_file_writer *writer);
+
 // Creates a directory and its parents, the last one with mode 0700.
 clf_status clf_file_make_directory(const char *path);
+// The same with the mode that the umask says.
+clf_status clf_file_make_public_directory(const char *path);
 
 // "directory/name", freed by free(); NULL if memory is short.
 char *clf_path_join(const char *directory, const char *name);

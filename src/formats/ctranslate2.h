@@ -5,8 +5,6 @@
 
 #include "formats/internal.h"
 
-enum { CLF_NAME_SIZE = 128 }; // room for any variable's name that is looked for
-
 // "encoder" or "decoder".
 const char *clf_ctranslate2_side(clf_side side);
 

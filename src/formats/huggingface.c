@@ -40,26 +40,35 @@ static clf_status read_stack(const clf_json *json, const char *side, int width,
     return CLF_OK;
 }
 
+// Of several names the first is written.
+static const struct {
+    const char *name;
+    clf_activation activation;
+} activations[] = {
+    {"relu", CLF_ACT_RELU},
+    {"gelu", CLF_ACT_GELU},
+    {"gelu_python", CLF_ACT_GELU},
+    {"gelu_new", CLF_ACT_GELU_TANH},
+    {"gelu_fast", CLF_ACT_GELU_TANH},
+    {"gelu_pytorch_tanh", CLF_ACT_GELU_TANH},
+    {"quick_gelu", CLF_ACT_GELU_SIGMOID},
+    {"swish", CLF_ACT_SILU},
+    {"silu", CLF_ACT_SILU},
+};
+
+const char *clf_huggingface_activation(clf_activation activation) {
+    for (size_t i = 0; i < sizeof activations / sizeof *activations; i++) {
+        if (activations[i].activation == activation) return activations[i].name;
+    }
+    return NULL;
+}
+
 static clf_status read_activation(const clf_json *json, clf_activation *activation) {
-    static const struct {
-        const char *name;
-        clf_activation activation;
-    } known[] = {
-        {"relu", CLF_ACT_RELU},
-        {"gelu", CLF_ACT_GELU},
-        {"gelu_python", CLF_ACT_GELU},
-        {"gelu_new", CLF_ACT_GELU_TANH},
-        {"gelu_fast", CLF_ACT_GELU_TANH},
-        {"gelu_pytorch_tanh", CLF_ACT_GELU_TANH},
-        {"quick_gelu", CLF_ACT_GELU_SIGMOID},
-        {"silu", CLF_ACT_SILU},
-        {"swish", CLF_ACT_SILU},
-    };
     const cJSON *item = clf_json_find(json, "activation_function");
     const char *name = item ? cJSON_GetStringValue(item) : "gelu"; // the library's default
-    for (size_t i = 0; name && i < sizeof known / sizeof *known; i++) {
-        if (strcmp(known[i].name, name) == 0) {
-            *activation = known[i].activation;
+    for (size_t i = 0; name && i < sizeof activations / sizeof *activations; i++) {
+        if (strcmp(activations[i].name, name) == 0) {
+            *activation = activations[i].activation;
             return CLF_OK;
         }
     }
@@ -126,12 +135,25 @@ static clf_stored *find_embedding(const clf_store *store, const clf_config *c, c
     return NULL;
 }
 
-// transformers ties all embeddings or none: without tie_word_embeddings a file may hold different
-// matrices for the two sides even though its configuration shares them.
+static bool same_values(const clf_stored *a, const clf_stored *b) {
+    if (a == b) return true;
+    if (!a || !b || !a->usable || !b->usable || a->dtype != b->dtype || a->rank != b->rank) {
+        return false;
+    }
+    size_t size = (size_t)clf_dtype_size(a->dtype);
+    for (int i = 0; i < a->rank; i++) {
+        if (a->shape[i] != b->shape[i]) return false;
+        size *= (size_t)a->shape[i];
+    }
+    return memcmp(a->data, b->data, size) == 0;
+}
+
+// transformers ties all embeddings or none: without tie_word_embeddings a file holds a matrix for
+// each side even though its configuration shares them, and they may differ.
 static void resolve_sharing(const clf_store *store, clf_config *c) {
     if (c->share_embeddings && !c->tie_output) {
-        c->share_embeddings =
-            find_embedding(store, c, CLF_ENCODER) == find_embedding(store, c, CLF_DECODER);
+        c->share_embeddings = same_values(find_embedding(store, c, CLF_ENCODER),
+                                          find_embedding(store, c, CLF_DECODER));
     }
 }
 
@@ -224,13 +246,23 @@ static clf_status find_whole(const clf_format *format, const clf_param *param, c
     return clf_fail(CLF_ERROR_FORMAT, "%s: the model files hold no %s", format->directory, name);
 }
 
-static clf_status find_parts(const clf_format *format, const clf_param *param,
-                             clf_piece pieces[CLF_MAX_PIECES], int *count) {
+int clf_huggingface_names(const clf_param *param, char names[CLF_MAX_PIECES][CLF_NAME_SIZE]) {
     // The bias is the kind after the weight.
     bool bias = parts[param->kind][0] == NULL;
-    const char *const *stems = parts[param->kind - (bias ? 1 : 0)];
-    int n = 0;
-    while (stems[n]) n++;
+    const char *const *stems = parts[param->kind - (bias && param->kind > 0 ? 1 : 0)];
+    int count = 0;
+    for (; stems[count]; count++) {
+        snprintf(names[count], CLF_NAME_SIZE, "model.%s.layers.%d.%s.%s",
+                 param->side == CLF_ENCODER ? "encoder" : "decoder", param->layer, stems[count],
+                 bias ? "bias" : "weight");
+    }
+    return count;
+}
+
+static clf_status find_parts(const clf_format *format, const clf_param *param,
+                             clf_piece pieces[CLF_MAX_PIECES], int *count) {
+    char names[CLF_MAX_PIECES][CLF_NAME_SIZE];
+    int n = clf_huggingface_names(param, names);
     clf_param part = *param;
     if (param->rows == 1) {
         part.cols /= n;
@@ -238,12 +270,8 @@ static clf_status find_parts(const clf_format *format, const clf_param *param,
         part.rows /= n;
     }
     for (int i = 0; i < n; i++) {
-        char name[128];
-        snprintf(name, sizeof name, "model.%s.layers.%d.%s.%s",
-                 param->side == CLF_ENCODER ? "encoder" : "decoder", param->layer, stems[i],
-                 bias ? "bias" : "weight");
-        clf_stored *tensor = clf_store_find(&format->store, name);
-        CLF_TRY(find_whole(format, &part, tensor, name, &pieces[i]));
+        clf_stored *tensor = clf_store_find(&format->store, names[i]);
+        CLF_TRY(find_whole(format, &part, tensor, names[i], &pieces[i]));
     }
     *count = n;
     return CLF_OK;

@@ -10,6 +10,12 @@
 // and config.json (`config`). The vocabularies' sizes must be known.
 clf_status clf_huggingface_generation(clf_format *format, const clf_json *config);
 
+// The tensors that make up a parameter of a layer; returns their number, 0 for a parameter that
+// stands outside the layers.
+int clf_huggingface_names(const clf_param *param, char names[CLF_MAX_PIECES][CLF_NAME_SIZE]);
+// What config.json calls an activation, NULL if it has no name.
+const char *clf_huggingface_activation(clf_activation activation);
+
 #define CLF_CONFIG_LIMIT ((size_t)4 << 20) // bytes that a configuration file may have
 
 #endif

@@ -6,6 +6,8 @@
 #include "formats/format.h"
 #include "formats/store.h"
 
+enum { CLF_NAME_SIZE = 128 }; // room for any tensor's name that is looked for
+
 typedef struct clf_format_kind {
     // Reads the directory's configuration and tensors into the format.
     clf_status (*open)(clf_format *format);

@@ -4,6 +4,7 @@
 #define CLF_FORMATS_SAVE_H
 
 #include "formats/format.h"
+#include "formats/values.h"
 #include "model/model.h"
 
 typedef enum clf_save_kind {
@@ -18,12 +19,20 @@ typedef struct clf_save_options {
     float dropout, attention_dropout, activation_dropout;
     // Vocabulary files, copied under the names that the format wants; as clf_tokenizer_files.
     const char *source_spm, *target_spm, *source_vocabulary, *target_vocabulary;
+    const char *unk, *bos; // NULL: "<unk>", "<s>"
+    bool prepend_bos;      // the source begins with `bos`
+    bool no_eos;           // the source does not end with an end token
 } clf_save_options;
 
 // Writes a directory that the format's own library loads, made if it is absent. Each file appears
-// whole or not at all; the weights come last. A model that the format cannot say (pre-norm in
-// Marian's) is CLF_ERROR_UNSUPPORTED. The caller holds the device's lock.
-clf_status clf_format_save(const char *directory, const clf_model *model,
+// whole or not at all; the weights come last. A model that is there is replaced. One that the
+// format cannot say (pre-norm in Marian's) is CLF_ERROR_UNSUPPORTED. The caller holds the device's
+// lock.
+clf_status clf_format_save(const char *directory, clf_model *model,
                            const clf_generation *generation, const clf_save_options *options);
+// The same without a device.
+clf_status clf_format_save_values(const char *directory, const clf_config *config,
+                                  clf_values values, const clf_generation *generation,
+                                  const clf_save_options *options);
 
 #endif

@@ -230,6 +230,10 @@ const clf_config *clf_model_config(const clf_model *model) {
     return &model->config;
 }
 
+clf_device *clf_model_device(const clf_model *model) {
+    return model->device;
+}
+
 uint64_t clf_model_device_bytes(const clf_model *model) {
     return clf_arena_bytes(model->groups[CLF_MATRICES]) +
            clf_arena_bytes(model->groups[CLF_VECTORS]) + clf_arena_bytes(model->computed);

@@ -20,6 +20,7 @@ clf_status clf_model_create_like(const clf_model *model, clf_model **like);
 void clf_model_destroy(clf_model *model); // NULL is allowed
 
 const clf_config *clf_model_config(const clf_model *model);
+clf_device *clf_model_device(const clf_model *model);
 uint64_t clf_model_device_bytes(const clf_model *model);
 int64_t clf_model_parameters(const clf_model *model);
 // The values of a parameter as files have them, (rows, cols) row-major, on the host, and back.

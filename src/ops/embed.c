@@ -39,21 +39,25 @@ void clf_op_embed(clf_run *run, clf_tensor y, clf_weight table, clf_tensor ids,
     clf_launch(run, &spec, clf_row_range(run->device, rows), cost, arguments, CLF_COUNT(arguments));
 }
 
+void clf_sinusoid_row(float *row, int width, int position, double denominator) {
+    const int sines = (width + 1) / 2;
+    for (int j = 0; j < sines; j++) {
+        double angle = position * pow(10000, -j / denominator);
+        row[j] = (float)sin(angle);
+        if (sines + j < width) row[sines + j] = (float)cos(angle);
+    }
+}
+
 void clf_sinusoid_write(clf_run *run, clf_tensor table, int offset, double denominator) {
     if (!clf_shape_is(run, "sinusoid", "the table", table, CLF_ANY, CLF_ANY, CLF_F32)) return;
-    const int width = table.cols, sines = (width + 1) / 2;
+    const int width = table.cols;
     float *data = malloc((size_t)table.rows * (size_t)width * sizeof *data);
     if (!data && table.rows > 0) {
         clf_run_fail(run, clf_fail_memory());
         return;
     }
     for (int t = 0; t < table.rows; t++) {
-        float *row = data + (size_t)t * (size_t)width;
-        for (int j = 0; j < sines; j++) {
-            double angle = (t + offset) * pow(10000, -j / denominator);
-            row[j] = (float)sin(angle);
-            if (sines + j < width) row[sines + j] = (float)cos(angle);
-        }
+        clf_sinusoid_row(data + (size_t)t * (size_t)width, width, t + offset, denominator);
     }
     clf_write(run, table, data);
     free(data);

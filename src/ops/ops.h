@@ -96,8 +96,9 @@ void clf_op_embed(clf_run *run, clf_tensor y, clf_weight table, clf_tensor ids,
 // The sinusoidal table of "Attention Is All You Need", 3.5, in halves (sines, then cosines):
 // P[t][j] = sin((t + offset) * 10000^(-j / denominator)), the usual denominators being C/2 (Hugging
 // Face Marian) and C/2 - 1 (fairseq, tensor2tensor, OpenNMT). An odd C has one more sine.
-// Written to a float table (P, C).
+// Written to a float table (P, C), or one of its rows to the host.
 void clf_sinusoid_write(clf_run *run, clf_tensor table, int offset, double denominator);
+void clf_sinusoid_row(float *row, int width, int position, double denominator);
 
 // ---- normalisation (ops/norm.c, cl/norm.cl) -----------------------------------------------------
 

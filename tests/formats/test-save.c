@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT
+// Every golden model saved in both formats and read again, compared with CTranslate2's own files,
+// and disks that fail.
+#include "harness.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <clformer/log.h>
+
+#include "base/file.h"
+#include "formats/internal.h"
+#include "formats/safetensors_write.h"
+#include "formats/save.h"
+#include "modelkit.h"
+
+static const char *const models[] = {
+    "marian-bias", "marian-separate", "marian-untied", "marian-odd",  "marian-heads", "marian-f16",
+    "marian-bf16", "marian-shards",   "ct2-float32",   "ct2-float16", "ct2-int16",    "ct2-int8",
+    "ct2-prenorm", "ct2-gated",       "ct2-postnorm",  "ct2-v1",      "ct2-v3",       "ct2-v5",
+};
+enum { MODELS = sizeof models / sizeof *models };
+
+static clf_format *open_model(const char *path) {
+    clf_format *format = NULL;
+    CLF_ASSERT_OK(clf_format_open(path, &format));
+    return format;
+}
+
+static const char *new_directory(void) {
+    static char path[4096];
+    static int count;
+    snprintf(path, sizeof path, "%s/saved/%d", clf_test_directory(), count++);
+    return path;
+}
+
+static clf_save_options options_of(const clf_format *format, clf_save_kind kind,
+                                   clf_dtype weights) {
+    return (clf_save_options){.kind = kind,
+                              .weights = weights,
+                              .dropout = 0.1f,
+                              .source_spm = format->text.source_spm,
+                              .target_spm = format->text.target_spm,
+                              .source_vocabulary = format->text.source_vocabulary,
+                              .target_vocabulary = format->text.target_vocabulary,
+                              .unk = format->text.unk,
+                              .bos = format->text.bos,
+                              .prepend_bos = format->text.prepend_bos,
+                              .no_eos = !format->text.append_eos};
+}
+
+static clf_status save(clf_format *format, clf_save_kind kind, clf_dtype weights,
+                       const char *directory) {
+    clf_param_source source = clf_format_params(format);
+    clf_save_options options = options_of(format, kind, weights);
+    return clf_format_save_values(directory, clf_format_config(format),
+                                  clf_values_of_source(&source), clf_format_generation(format),
+                                  &options);
+}
+
+// The largest error of a row, relative to its largest value.
+static double row_error(const float *a, const float *b, int cols) {
+    double error = 0, largest = 1e-30;
+    for (int i = 0; i < cols; i++) {
+        double d = fabs((double)a[i] - b[i]);
+        if (!(d <= error)) error = d;
+        if (fabs((double)a[i]) > largest) largest = fabs((double)a[i]);
+    }
+    return error / largest;
+}
+
+static void check_param(clf_format *a, const clf_param *p, clf_format *b, const clf_param *q,
+                        double bound) {
+    float *x = modelkit_values(a, p), *y = modelkit_values(b, q);
+    CU_ASSERT(p->matrix == q->matrix);
+    CU_ASSERT(q->rows == p->rows || q->rows == p->rows - 1);
+    CU_ASSERT(q->cols == p->cols || (p->rows == 1 && q->cols == p->cols - 1));
+    for (int r = 0; x && y && r < q->rows; r++) {
+        double d = row_error(x + r * p->cols, y + r * q->cols, q->cols);
+        CU_ASSERT(d <= bound);
+        if (d > bound) printf("\n%s row %d differs by %g\n", p->name, r, d);
+    }
+    free(x);
+    free(y);
+}
+
+// Each parameter of `a` is in `b`, which may have a table of positions besides and lack the row of
+// the padding token.
+static void check_values(clf_format *a, clf_format *b, double bound) {
+    clf_param *p, *q;
+    int n, m, compared = 0;
+    if (!CLF_ASSERT_OK(clf_params_list(clf_format_config(a), &p, &n))) return;
+    if (!CLF_ASSERT_OK(clf_params_list(clf_format_config(b), &q, &m))) return;
+    for (int i = 0; i < n; i++) {
+        for (int j = 0; j < m; j++) {
+            if (strcmp(p[i].name, q[j].name) != 0) continue;
+            check_param(a, &p[i], b, &q[j], p[i].matrix ? bound : fmin(bound, 0x1p-11));
+            compared++;
+        }
+    }
+    CU_ASSERT_EQUAL(compared, n);
+    free(p);
+    free(q);
+}
+
+static void check_generation(const clf_generation *a, const clf_generation *b) {
+    CU_ASSERT_EQUAL(a->num_beams, b->num_beams);
+    CU_ASSERT_EQUAL(a->length_penalty, b->length_penalty);
+    CU_ASSERT_EQUAL(a->early_stopping, b->early_stopping);
+    CU_ASSERT_EQUAL(a->max_length, b->max_length);
+    CU_ASSERT_EQUAL(a->max_new_tokens, b->max_new_tokens);
+    CU_ASSERT_EQUAL(a->min_length, b->min_length);
+    CU_ASSERT_EQUAL(a->eos_count, b->eos_count);
+    CU_ASSERT_EQUAL(memcmp(a->eos, b->eos, sizeof *a->eos * (size_t)a->eos_count), 0);
+    CU_ASSERT_EQUAL(a->forced_bos, b->forced_bos);
+    CU_ASSERT_EQUAL(a->forced_eos, b->forced_eos);
+    CU_ASSERT_EQUAL(a->renormalize, b->renormalize);
+    CU_ASSERT_EQUAL(a->suppress_count, b->suppress_count);
+    CU_ASSERT_EQUAL(
+        memcmp(a->suppress, b->suppress, sizeof *a->suppress * (size_t)a->suppress_count), 0);
+}
+
+static bool same_stack(const clf_stack_config *a, const clf_stack_config *b) {
+    return a->layers == b->layers && a->heads == b->heads && a->head_width == b->head_width &&
+           a->attention_scale == b->attention_scale && a->ffn == b->ffn;
+}
+
+static void check_config(const clf_config *a, const clf_config *b, bool marian) {
+    CU_ASSERT(same_stack(&a->encoder, &b->encoder) && same_stack(&a->decoder, &b->decoder));
+    CU_ASSERT_EQUAL(a->width, b->width);
+    CU_ASSERT_EQUAL(a->share_embeddings, b->share_embeddings);
+    CU_ASSERT_EQUAL(a->tie_output, b->tie_output);
+    CU_ASSERT_EQUAL(a->output_bias, b->output_bias);
+    CU_ASSERT_EQUAL(a->linear_bias, b->linear_bias);
+    CU_ASSERT_EQUAL(a->pre_norm, b->pre_norm);
+    CU_ASSERT_EQUAL(a->final_norm, b->final_norm);
+    CU_ASSERT_EQUAL(a->embedding_norm, b->embedding_norm);
+    CU_ASSERT_EQUAL(a->norm_bias, b->norm_bias);
+    CU_ASSERT_EQUAL(a->norm, b->norm);
+    CU_ASSERT_EQUAL(a->norm_epsilon, b->norm_epsilon);
+    CU_ASSERT_EQUAL(a->activation, b->activation);
+    CU_ASSERT_EQUAL(a->gated, b->gated);
+    CU_ASSERT_EQUAL(a->embedding_scale, b->embedding_scale);
+    if (!marian) return; // CTranslate2 says these in its own way
+    CU_ASSERT_EQUAL(a->source_vocabulary, b->source_vocabulary);
+    CU_ASSERT_EQUAL(a->target_vocabulary, b->target_vocabulary);
+    CU_ASSERT_EQUAL(a->positions, b->positions);
+    CU_ASSERT_EQUAL(a->position_offset, b->position_offset);
+    CU_ASSERT_EQUAL(a->position_denominator, b->position_denominator);
+    CU_ASSERT_EQUAL(a->max_positions, b->max_positions);
+    CU_ASSERT_EQUAL(a->start_token, b->start_token);
+    CU_ASSERT_EQUAL(a->pad_token, b->pad_token);
+}
+
+static void check_text(const clf_format *a, const clf_format *b) {
+    static const char text[] = "tamatu nari ruki. xyz";
+    clf_tokenizer *t = NULL, *u = NULL;
+    clf_ids x = {0}, y = {0};
+    CLF_ASSERT_OK(clf_format_tokenizer(a, &t));
+    CLF_ASSERT_OK(clf_format_tokenizer(b, &u));
+    if (t && u) {
+        CLF_ASSERT_OK(clf_tokenizer_encode_source(t, text, sizeof text - 1, &x));
+        CLF_ASSERT_OK(clf_tokenizer_encode_source(u, text, sizeof text - 1, &y));
+        CU_ASSERT(x.count == y.count && memcmp(x.data, y.data, x.count * sizeof *x.data) == 0);
+    }
+    clf_array_free(&x);
+    clf_array_free(&y);
+    clf_tokenizer_close(t);
+    clf_tokenizer_close(u);
+}
+
+static void round_trip(const char *model, clf_save_kind kind, clf_dtype weights, double bound) {
+    const char *directory = new_directory();
+    clf_format *a = open_model(clf_test_golden(model)), *b = NULL;
+    if (!a) return;
+    bool marian = kind == CLF_SAVE_HUGGINGFACE;
+    if (marian && strncmp(model, "marian", 6) != 0) {
+        CU_ASSERT_EQUAL(save(a, kind, weights, directory), CLF_ERROR_UNSUPPORTED);
+        CU_ASSERT_PTR_NOT_NULL(strstr(clf_last_error(), "cannot be saved in Hugging Face"));
+        CU_ASSERT(!clf_file_exists(directory));
+    } else if (CLF_ASSERT_OK(save(a, kind, weights, directory)) && (b = open_model(directory))) {
+        check_config(clf_format_config(a), clf_format_config(b), marian);
+        if (marian) check_generation(clf_format_generation(a), clf_format_generation(b));
+        check_values(a, b, bound);
+        check_text(a, b);
+        clf_format_close(b);
+    }
+    clf_format_close(a);
+}
+
+static void each_model(clf_save_kind kind, clf_dtype weights, double bound) {
+    for (int i = 0; i < MODELS; i++) round_trip(models[i], kind, weights, bound);
+}
+
+static void test_huggingface(void) {
+    each_model(CLF_SAVE_HUGGINGFACE, CLF_F32, 0);
+    each_model(CLF_SAVE_HUGGINGFACE, CLF_F16, 0x1p-11); // half of the last of 11 bits
+}
+
+static void test_ctranslate2(void) {
+    each_model(CLF_SAVE_CTRANSLATE2, CLF_F32, 0);
+    each_model(CLF_SAVE_CTRANSLATE2, CLF_F16, 0x1p-11);
+    each_model(CLF_SAVE_CTRANSLATE2, CLF_I8, 0.5001 / 127); // half a step of the row's scale
+}
+
+// The bytes of CTranslate2's own program for the same model.
+static void test_same_bytes(void) {
+    static const struct {
+        const char *golden;
+        clf_dtype weights;
+    } cases[] = {{"ct2-float32", CLF_F32}, {"ct2-float16", CLF_F16}, {"ct2-int8", CLF_I8}};
+    for (int i = 0; i < 3; i++) {
+        const char *directory = new_directory();
+        clf_format *format = open_model(clf_test_golden("marian-bias"));
+        if (!format) return;
+        if (CLF_ASSERT_OK(save(format, CLF_SAVE_CTRANSLATE2, cases[i].weights, directory))) {
+            char path[8192];
+            char *expected, *got;
+            size_t a = 0, b = 0;
+            snprintf(path, sizeof path, "%s/model.bin", directory);
+            CLF_ASSERT_OK(clf_file_read(path, 1 << 20, &got, &a));
+            snprintf(path, sizeof path, "%s/model.bin", clf_test_golden(cases[i].golden));
+            CLF_ASSERT_OK(clf_file_read(path, 1 << 20, &expected, &b));
+            CU_ASSERT_EQUAL(a, b);
+            size_t same = 0;
+            while (same < a && same < b && got[same] == expected[same]) same++;
+            CU_ASSERT_EQUAL(same, b);
+            if (same < b) printf("\n%s: byte %zu differs\n", cases[i].golden, same);
+            free(got);
+            free(expected);
+        }
+        clf_format_close(format);
+    }
+}
+
+static const clf_test tests[] = {{"huggingface", test_huggingface},
+                                 {"ctranslate2", test_ctranslate2},
+                                 {"same-bytes", test_same_bytes}};
+
+CLF_TEST_MAIN("save", tests)
