@@ -125,6 +125,47 @@ test_no_platform() {
     check "broken OpenCL platform" refused 1 "no OpenCL device"
 }
 
+# ---- eval, for which no device is needed either --------------------------------------------------
+
+test_eval() {
+    local bleu chrf
+    printf '%s\n' "The dog bit the man." "It wasn't surprising." "The man had just bitten him." >"$tmp/hyps"
+    printf '%s\n' "The dog bit the man." "It was not unexpected." "The man bit him first." >"$tmp/refs-a"
+    printf '%s\n' "The dog had bit the man." "No one was surprised." "The man had bitten the dog." >"$tmp/refs-b"
+    bleu='BLEU|nrefs:2|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0 = 48.5 82.4/50.0/45.5/37.5 (BP = 0.943 ratio = 0.944 hyp_len = 17 ref_len = 18)'
+    chrf='chrF2|nrefs:2|case:mixed|eff:yes|nc:6|nw:0|space:no|version:2.6.0 = 59.7'
+    run eval "$tmp/refs-a" "$tmp/refs-b" <"$tmp/hyps"
+    check "eval" gives "  $bleu"$'\n'"$chrf"
+    run eval --hypotheses "$tmp/hyps" --metric bleu "$tmp/refs-a" - <"$tmp/refs-b"
+    check "eval --hypotheses, a reference from standard input" gives "$bleu"
+    run eval -m chrf --chrf-word-order 2 -w 6 "$tmp/refs-a" "$tmp/refs-b" <"$tmp/hyps"
+    check "eval: chrF++, --width" mentions 0 "$out" 'chrF2++|nrefs:2|case:mixed|eff:yes|nc:6|nw:2|space:no|version:2.6.0 = 59.153104'
+    sed 's/$/\r/' "$tmp/hyps" | tr a-z A-Z >"$tmp/capitals"
+    run eval -m bleu --lowercase "$tmp/refs-a" "$tmp/refs-b" <"$tmp/capitals"
+    check "eval --lowercase, CRLF" gives "${bleu/mixed/lc}"
+    run eval -m bleu -t char -s floor:0.25 "$tmp/hyps" <"$tmp/hyps"
+    check "eval --tokenize, --smooth" mentions 0 "$out" 'eff:no|tok:char|smooth:floor[0.25]|version:2.6.0 = 100.0 '
+    run eval --json -w 0 "$tmp/hyps" <"$tmp/hyps"
+    check "eval --json" python3 -c 'import json, sys
+bleu, chrf = json.load(open(sys.argv[1]))
+assert (bleu["name"], bleu["score"], bleu["tok"]) == ("BLEU", 100, "13a")
+assert bleu["verbose_score"] == "100.0/100.0/100.0/100.0 (BP = 1.000 ratio = 1.000 hyp_len = 17 ref_len = 17)"
+assert chrf["signature"].endswith("version:2.6.0") and chrf["nc"] == "6"' "$tmp/out"
+    refuses 2 "needs a REFERENCE" eval
+    refuses 2 "standard input" eval -
+    refuses 2 "bleu, chrf" eval -m bleu,ter "$tmp/refs-a"
+    refuses 2 "13a, zh, char or none" eval -t intl "$tmp/refs-a"
+    refuses 2 "exp, floor" eval -s floor:x "$tmp/refs-a"
+    refuses 2 "exp, floor" eval -s magic --hypotheses "$tmp/hyps" "$tmp/refs-a"
+    refuses 2 "takes no value" eval -s exp:1 --hypotheses "$tmp/hyps" "$tmp/refs-a"
+    refuses 2 "--width 99" eval -w 99 "$tmp/refs-a"
+    refuses 2 "word order" eval -m chrf --chrf-word-order 99 --hypotheses "$tmp/hyps" "$tmp/refs-a"
+    refuses 1 "$tmp/absent" eval "$tmp/absent"
+    refuses 1 "$tmp/absent" eval "$tmp/refs-a" --hypotheses "$tmp/absent"
+    refuses 1 "refs-a has 3 lines, standard input has 0" eval "$tmp/refs-a"
+    refuses 1 "no lines" eval --hypotheses /dev/null /dev/null
+}
+
 # ---- devices and options that the library checks -------------------------------------------------
 
 test_devices() {
@@ -397,6 +438,7 @@ finish() {
 test_help
 test_misuse
 test_no_platform
+test_eval
 [ -d "$model" ] && "$clformer" devices >/dev/null 2>&1 || finish 77
 test_devices
 test_wrong_values
