@@ -46,10 +46,10 @@ static bool is_punctuation(int32_t c) {
            !((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
 }
 
-// Sets one punctuation character at the edge of each word apart, rather at its end.
+// Sets apart one punctuation character of each word: its last, else its first.
 static clf_status set_edges_apart(const clf_ids *text, clf_ids *words) {
     words->count = 0;
-    // At most a blank for every word of two characters and what follows it.
+    // A word gets one blank at most.
     if (text->count > SIZE_MAX / 2 || !clf_array_reserve(words, 2 * text->count)) {
         return clf_fail_memory();
     }
@@ -169,11 +169,10 @@ static clf_status count_segment(chrf_work *work, const clf_chrf_options *set,
 }
 
 static void sign(const clf_chrf_options *set, int references, clf_chrf_score *score) {
-    // snprintf cuts a beta of absurdly many digits.
     static const char pluses[MOST_WORDS + 1] = "+++++++++";
     char name[32];
     snprintf(name, sizeof name, "chrF%g%.*s", set->beta, set->word_order, pluses);
-    memcpy(score->name, name, sizeof score->name - 1);
+    memcpy(score->name, name, sizeof score->name - 1); // cuts a beta of absurdly many digits
     snprintf(score->signature, sizeof score->signature,
              "nrefs:%d|case:%s|eff:%s|nc:%d|nw:%d|space:%s|version:2.6.0", references,
              set->lowercase ? "lc" : "mixed", set->smooth ? "no" : "yes", set->char_order,
