@@ -56,26 +56,23 @@ __kernel void adam(TENSOR(float, p), TENSOR(const float, gradient), TENSOR(float
     SPAN_REST(i, begin, end) UPDATE(float, LOAD1, STORE1, i)
 }
 
-#define BLOCK (64 * VW * LANES) // elements summed before they go to the total
+#define BLOCK (64 * VW * LANES) // elements summed before they go to the total, for accuracy
 
-// partial[group] = the squares of the group's elements. The total is compensated (Kahan 1965), so
-// that the error does not grow with n.
+// partial[group] = the sum of the squares of the group's elements.
 __kernel void square_sums(TENSOR(float, partial), TENSOR(const float, x), const ulong n,
                           const ulong span) {
     ROW_SCRATCH
     USE(partial);
     USE(x);
     const ulong begin = SPAN_BEGIN, end = SPAN_END;
-    floatv total = 0.0f, lost = 0.0f;
+    floatv total = 0.0f;
     for (ulong first = begin; first < end; first += BLOCK) {
         floatv block = 0.0f;
         SPAN_VECTOR(i, first, min(first + BLOCK, end)) {
             floatv value = LOADV(x + i);
             block += value * value;
         }
-        floatv part = block - lost, sum = total + part;
-        lost = (sum - total) - part;
-        total = sum;
+        total += block;
     }
     float rest = 0.0f;
     SPAN_REST(i, begin, end) rest += x[i] * x[i];

@@ -2,14 +2,19 @@
 #include "ops/backward.h"
 #include "ops/shape.h"
 
-enum { SPAN = 16384 }; // elements of a work-group: worth its start, and enough groups for any GPU
+// Elements of a work-group: on a CPU enough to be worth its start, on a GPU few enough that short
+// vectors occupy all of it.
+static int span_of(clf_device *device) {
+    return clf_device_profile(device)->lanes == 1 ? 16384 : 2048;
+}
 
 static clf_range group_range(clf_device *device, size_t groups) {
     return (clf_range){.groups = {groups}, .local = {(size_t)clf_device_profile(device)->lanes}};
 }
 
 static clf_range span_range(clf_device *device, int n) {
-    return group_range(device, ((size_t)n + SPAN - 1) / SPAN);
+    const size_t span = (size_t)span_of(device);
+    return group_range(device, ((size_t)n + span - 1) / span);
 }
 
 void clf_op_adam(clf_run *run, clf_tensor p, clf_tensor gradient, clf_tensor m, clf_tensor v,
@@ -33,7 +38,7 @@ void clf_op_adam(clf_run *run, clf_tensor p, clf_tensor gradient, clf_tensor m, 
         clf_arg_tensor(v),
         clf_arg_tensor(average),
         clf_arg_long(n),
-        clf_arg_long(SPAN),
+        clf_arg_long(span_of(run->device)),
         clf_arg_float(a.scale),
         clf_arg_float(a.beta1),
         clf_arg_float(a.beta2),
@@ -70,8 +75,9 @@ void clf_op_blend(clf_run *run, clf_tensor y, clf_tensor x, float a, float b) {
         return;
     }
     const clf_kernel_spec spec = {.file = "optimizer", .kernel = "blend"};
-    const clf_arg arguments[] = {clf_arg_tensor(y),  clf_arg_tensor(x), clf_arg_long(n),
-                                 clf_arg_long(SPAN), clf_arg_float(a),  clf_arg_float(b)};
+    const clf_arg arguments[] = {clf_arg_tensor(y), clf_arg_tensor(x),
+                                 clf_arg_long(n),   clf_arg_long(span_of(run->device)),
+                                 clf_arg_float(a),  clf_arg_float(b)};
     const clf_cost cost = {.bytes = 12.0 * n, .flops = 3.0 * n};
     clf_launch(run, &spec, span_range(run->device, n), cost, arguments, CLF_COUNT(arguments));
 }

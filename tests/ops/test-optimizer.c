@@ -125,8 +125,7 @@ static double square_sum(opkit *kit, clf_tensor partial, clf_tensor x) {
     return all;
 }
 
-// Blocks of 64 and a compensated total: off by at most about 70 roundings whatever n is, and much
-// less in fact.
+// Sums in blocks, of one sign: their roundings hardly add up.
 static void squares_on(clf_device *device) {
     static const int sizes[] = {1, 5, 16, 4095, 4097, 200003, 3000000};
     opkit kit;
