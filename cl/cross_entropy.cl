@@ -7,7 +7,9 @@
 // Single columns are read and written by the lane that sweeps over them, which therefore needs no
 // barrier.
 
-#define BLOCK (64 * VW * LANES) // columns summed before they go to the total, for accuracy
+// Columns summed before they go to the compensated total: few, since small terms that come after a
+// large one are rounded to its precision.
+#define BLOCK (16 * VW * LANES)
 
 // Whether EACH_VECTOR and EACH_REST give column c of n to this lane.
 inline bool is_mine(int c, int n) {
@@ -23,9 +25,16 @@ static float lane_max(__global const float *x, int V) {
     return top;
 }
 
+// total += part, with what rounding added kept in `excess` (Kahan 1965).
+inline void add_compensated(floatv *total, floatv *excess, floatv part) {
+    floatv rest = part - *excess, sum = *total + rest;
+    *excess = (sum - *total) - rest;
+    *total = sum;
+}
+
 // x = exp(x - top) in this lane's columns; returns their sum and that of top - x.
 static float2 lane_exponentials(__global float *x, int V, float top) {
-    floatv sums = 0.0f, gaps = 0.0f;
+    floatv sums = 0.0f, sums_excess = 0.0f, gaps = 0.0f, gaps_excess = 0.0f;
     for (int first = 0; first < V; first += BLOCK) {
         int end = min(first + BLOCK, V);
         floatv block_sums = 0.0f, block_gaps = 0.0f;
@@ -36,8 +45,8 @@ static float2 lane_exponentials(__global float *x, int V, float top) {
             block_sums += e;
             block_gaps -= below;
         }
-        sums += block_sums;
-        gaps += block_gaps;
+        add_compensated(&sums, &sums_excess, block_sums);
+        add_compensated(&gaps, &gaps_excess, block_gaps);
     }
     float2 all = (float2)(SUMV(sums), SUMV(gaps));
     EACH_REST(c, V) {
