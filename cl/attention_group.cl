@@ -1,13 +1,25 @@
 // SPDX-License-Identifier: MIT
-// Scaled dot-product attention where a work-group shares keys and values (GPU): online softmax over
-// tiles in local memory (Milakov, Gimelshein 2018; Dao et al. 2022). A query belongs to SPLIT
-// work-items, each with D / SPLIT columns of q and of the result in registers; neighbours hold
-// neighbouring queries and read the same key, a broadcast.
-// Group (query block, head, sequence), local size (TQ, SPLIT); see clf_op_attention.
-//   D      head width, a multiple of VW * SPLIT
-//   TQ     queries per block
-//   TK     keys per tile; local memory is TK * (2 D + TQ * SPLIT) floats
-//   SPLIT  work-items per query
+// Scaled dot-product attention and its gradient where a work-group shares a tile of the other side
+// (GPU): online softmax over tiles in local memory (Milakov, Gimelshein 2018; Dao et al. 2022). A
+// query belongs to SPLIT work-items, each with D / SPLIT columns of q and of the result in
+// registers; neighbours hold neighbouring queries and read the same key, a broadcast. The gradients
+// of keys and values are made likewise, a block of keys against tiles of queries.
+// Group (block, head, sequence), local size (TQ, SPLIT); see clf_op_attention.
+//   D        head width, a multiple of VW * SPLIT
+//   TQ       queries (or keys) per block
+//   TK       keys (or queries) per tile; local memory is TK * (2 D + TQ * SPLIT) floats, with
+//            another TK * TQ * SPLIT for the gradient
+//   SPLIT    work-items per query (or key)
+//   DROPOUT  1: with dropout on the weights
+//   LSE      1: attention() writes lse
+//   OF_KEYS  1: attention_backward() is for keys and values, 0: for queries
+
+#ifndef LSE
+#define LSE 0
+#endif
+#ifndef OF_KEYS
+#define OF_KEYS 0
+#endif
 
 #define PART (D / SPLIT)
 #define VECTORS (PART / VW)
@@ -26,7 +38,8 @@ static void load_tile(__local float *to, __global const float *from, size_t stri
 __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const float, k),
                         MATRIX(const float, v), TENSOR(const int, q_starts),
                         TENSOR(const int, q_lengths), TENSOR(const int, kv_starts),
-                        TENSOR(const int, kv_lengths), const float scale, const int causal) {
+                        TENSOR(const int, kv_lengths), const float scale, const int causal,
+                        MATRIX(float, lse), DROPOUT_ARGUMENTS) {
     __local float kt[TK * D], vt[TK * D], partial[TK * GROUP];
     int block = get_group_id(0) * TQ, head = get_group_id(1) * D, sequence = get_group_id(2);
     int rows = min(TQ, q_lengths[q_lengths_at + sequence] - block);
@@ -34,6 +47,7 @@ __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const f
     int kv_row = kv_starts[kv_starts_at + sequence];
     int kv_length = kv_lengths[kv_lengths_at + sequence];
     if (causal) kv_length = min(kv_length, block + rows);
+
 
     int t = get_local_id(0), column = get_local_id(1) * PART;
     int q_row = q_starts[q_starts_at + sequence] + block + min(t, rows - 1);
@@ -75,6 +89,9 @@ __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const f
         for (int j = 0; j < TK; j++) {
             float weight = first + j < seen ? exp(scores[j] - top) : 0.0f;
             sum += weight;
+#if DROPOUT
+            weight *= dropout_scale(first + j, q_row, DROPOUT_OF_HEAD(get_group_id(1)));
+#endif
             UNROLL
             for (int i = 0; i < VECTORS; i++) {
                 result[i] += weight * LOADV(vt + j * D + column + i * VW);
@@ -88,5 +105,99 @@ __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const f
     UNROLL
     for (int i = 0; i < VECTORS; i++) {
         STOREV(result[i] * inverse, ROW(y, q_row) + head + column + i * VW);
+    }
+#if LSE
+    if (column == 0) ROW(lse, q_row)[get_group_id(1)] = sum == 0.0f ? LOWEST : top + log(sum);
+#endif
+}
+
+// delta (R, H) = the sum of dy * y over each head. One work-item per element.
+__kernel void attention_delta(MATRIX(float, delta), MATRIX(const float, dy), MATRIX(const float, y),
+                              const int rows, const int heads) {
+    int row = get_global_id(0) / heads, head = get_global_id(0) % heads;
+    if (row >= rows) return;
+    floatv sum = 0.0f;
+    for (int d = head * D; d < head * D + D; d += VW) {
+        sum += LOADV(ROW(dy, row) + d) * LOADV(ROW(y, row) + d);
+    }
+    ROW(delta, row)[head] = SUMV(sum);
+}
+
+// The gradients of queries (x, g, tx, tg = q, dy, k, v; dx = dq, dg unused) or of keys and values
+// (x, g, tx, tg = k, v, q, dy; dx = dk, dg = dv): with weights p = e^(scale x . tx - lse) and their
+// dropout m, dx = sum of scale p (m g . tg - delta) tx and dg = sum of p m tg.
+__kernel void attention_backward(MATRIX(float, dx), MATRIX(float, dg), MATRIX(const float, x),
+                                 MATRIX(const float, g), MATRIX(const float, tx),
+                                 MATRIX(const float, tg), TENSOR(const int, starts),
+                                 TENSOR(const int, lengths), TENSOR(const int, tile_starts),
+                                 TENSOR(const int, tile_lengths), const float scale,
+                                 const int causal, MATRIX(const float, lse),
+                                 MATRIX(const float, delta), DROPOUT_ARGUMENTS) {
+    __local float xt[TK * D], gt[TK * D], scores[TK * GROUP], slopes[TK * GROUP];
+    const int head = get_group_id(1), sequence = get_group_id(2), t = get_local_id(0);
+    const int part = get_local_id(1) * PART, column = head * D + part;
+    const int start = starts[starts_at + sequence], length = lengths[lengths_at + sequence];
+    const int tile_row = tile_starts[tile_starts_at + sequence];
+    const int tile_length = tile_lengths[tile_lengths_at + sequence];
+
+    // The host does not know the most keys of a sequence, so a group may have several blocks.
+    for (int block = get_group_id(0) * TQ; block < length; block += get_num_groups(0) * TQ) {
+        const int rows = min(TQ, length - block), row = start + block + min(t, rows - 1);
+        floatv xs[VECTORS], gs[VECTORS], dxs[VECTORS], dgs[VECTORS];
+        UNROLL
+        for (int i = 0; i < VECTORS; i++) {
+            xs[i] = LOADV(ROW(x, row) + column + i * VW);
+            gs[i] = LOADV(ROW(g, row) + column + i * VW);
+            dxs[i] = dgs[i] = 0.0f;
+        }
+        const int begin = causal && OF_KEYS ? block : 0;
+        const int end = causal && !OF_KEYS ? min(tile_length, block + rows) : tile_length;
+        for (int first = begin; first < end; first += TK) {
+            const int count = min(TK, end - first);
+            load_tile(xt, ROW(tx, tile_row + first) + head * D, tx_stride, count);
+            load_tile(gt, ROW(tg, tile_row + first) + head * D, tg_stride, count);
+            barrier(CLK_LOCAL_MEM_FENCE);
+            for (int j = 0; j < count; j++) {
+                floatv score = 0.0f, slope = 0.0f;
+                UNROLL
+                for (int i = 0; i < VECTORS; i++) {
+                    score += xs[i] * LOADV(xt + j * D + part + i * VW);
+                    slope += gs[i] * LOADV(gt + j * D + part + i * VW);
+                }
+                scores[j * GROUP + ITEM] = SUMV(score);
+                slopes[j * GROUP + ITEM] = SUMV(slope);
+            }
+            barrier(CLK_LOCAL_MEM_FENCE);
+            for (int j = 0; j < count; j++) {
+                const int query = OF_KEYS ? first + j : block + t;
+                const int key = OF_KEYS ? block + t : first + j;
+                const int query_row = OF_KEYS ? tile_row + query : row;
+                float score = 0.0f, slope = 0.0f;
+                for (int s = 0; s < SPLIT; s++) {
+                    score += scores[j * GROUP + s * TQ + t];
+                    slope += slopes[j * GROUP + s * TQ + t];
+                }
+                float weight = exp(scale * score - ROW(lse, query_row)[head]), kept = weight;
+                if (causal && key > query) kept = weight = 0.0f;
+#if DROPOUT
+                const float mask = dropout_scale(key, query_row, DROPOUT_OF_HEAD(head));
+                kept *= mask;
+                slope *= mask;
+#endif
+                slope = scale * weight * (slope - ROW(delta, query_row)[head]);
+                UNROLL
+                for (int i = 0; i < VECTORS; i++) {
+                    dxs[i] += slope * LOADV(xt + j * D + part + i * VW);
+                    dgs[i] += kept * LOADV(gt + j * D + part + i * VW);
+                }
+            }
+            barrier(CLK_LOCAL_MEM_FENCE);
+        }
+        if (t >= rows) continue;
+        UNROLL
+        for (int i = 0; i < VECTORS; i++) {
+            STOREV(dxs[i], ROW(dx, row) + column + i * VW);
+            if (OF_KEYS) STOREV(dgs[i], ROW(dg, row) + column + i * VW);
+        }
     }
 }

@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: MIT
-// Scaled dot-product attention where one work-item is one work-group (CPU): online softmax over
-// tiles of keys (Milakov, Gimelshein 2018; Dao et al. 2022), each tile two small matrix products in
-// the first-level cache: p = q . k^T, vectors along keys, then o += p . v, vectors along D.
+// Scaled dot-product attention and its gradient where one work-item is one work-group (CPU): online
+// softmax over tiles of keys (Milakov, Gimelshein 2018; Dao et al. 2022), each tile two small matrix
+// products in the first-level cache: p = q . k^T, vectors along keys, then o += p . v, vectors along
+// D; for the gradient five.
 // Group (query block, head, sequence); see clf_op_attention.
-//   D   head width, a multiple of VW
-//   TQ  queries per block, a multiple of 4
-//   TK  keys per tile, a multiple of 2 VW
+//   D        head width, a multiple of VW
+//   TQ       queries per block, a multiple of 4
+//   TK       keys per tile, a power of two up to 64, a multiple of 2 VW
+//   DROPOUT  1: with dropout on the weights
+//   LSE      1: attention() writes lse
+
+#ifndef LSE
+#define LSE 0
+#endif
 
 // Vectors of D that add_values handles at once.
 #if D / VW % 2 == 0
@@ -25,14 +32,14 @@ static void load_keys(__local float *kt, __global const float *k, size_t stride,
     }
 }
 
-// p[0:4, 0:TK] = q . kt for four rows of queries, `more` of them after the first one; a row that is
-// not there is the last one again.
+// p[0:4, 0:keys] = q . kt for four rows of queries, `more` of them after the first one; a row that
+// is not there is the last one again.
 static void multiply_keys(__local float *p, __global const float *q, size_t stride, int more,
-                          __local const float *kt) {
+                          __local const float *kt, int keys) {
     __global const float *row[4];
     UNROLL
     for (int i = 0; i < 4; i++) row[i] = q + min(i, more) * stride;
-    for (int j = 0; j < TK; j += 2 * VW) {
+    for (int j = 0; j < keys; j += 2 * VW) {
         floatv a[4], b[4];
         UNROLL
         for (int i = 0; i < 4; i++) a[i] = b[i] = 0.0f;
@@ -51,6 +58,20 @@ static void multiply_keys(__local float *p, __global const float *q, size_t stri
         }
     }
 }
+
+#if DROPOUT
+// Applies dropout to row `row` of a tile whose first key is number `first`.
+static void drop(__local float *p, int first, uint row, DROPOUT_ARGUMENTS) {
+    for (int j = 0; j < 16; j += VW) {
+        floatv scales[4];
+        DROPOUT_SCALES(scales, first / 64, j, row);
+        for (int w = 0; w < 4; w++) {
+            int at = first / 64 * 64 + 16 * w + j - first;
+            if (at >= 0 && at < TK) STOREV(LOADV(p + at) * scales[w], p + at);
+        }
+    }
+}
+#endif
 
 // Turns a row of scores into weights e^(score - top), zero from `keys` on, with the row's new
 // running maximum `top`; returns the sum of the weights.
@@ -97,7 +118,8 @@ static void add_values(__local float *o, __local const float *p, __local const f
 __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const float, k),
                         MATRIX(const float, v), TENSOR(const int, q_starts),
                         TENSOR(const int, q_lengths), TENSOR(const int, kv_starts),
-                        TENSOR(const int, kv_lengths), const float scale, const int causal) {
+                        TENSOR(const int, kv_lengths), const float scale, const int causal,
+                        MATRIX(float, lse), DROPOUT_ARGUMENTS) {
     __local float kt[D * TK], p[TQ * TK], o[TQ * D], top[TQ], shrink[TQ], sum[TQ];
     int block = get_group_id(0) * TQ, head = get_group_id(1) * D, sequence = get_group_id(2);
     int rows = min(TQ, q_lengths[q_lengths_at + sequence] - block);
@@ -117,7 +139,7 @@ __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const f
         int keys = min(TK, kv_length - first);
         load_keys(kt, ROW(k, kv_row + first) + head, k_stride, keys, scale);
         for (int t = 0; t < rows; t += 4) {
-            multiply_keys(p + t * TK, ROW(q, q_row + t) + head, q_stride, rows - 1 - t, kt);
+            multiply_keys(p + t * TK, ROW(q, q_row + t) + head, q_stride, rows - 1 - t, kt, TK);
         }
         for (int t = 0; t < rows; t++) {
             float before = top[t];
@@ -125,6 +147,9 @@ __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const f
             float added = weigh(p + t * TK, seen, top + t);
             shrink[t] = before < top[t] ? exp(before - top[t]) : 1.0f;
             sum[t] = sum[t] * shrink[t] + added;
+#if DROPOUT
+            drop(p + t * TK, first, q_row + t, DROPOUT_OF_HEAD(get_group_id(1)));
+#endif
         }
         for (int t = 0; t < rows; t += 4) {
             add_values(o + t * D, p + t * TK, shrink + t, ROW(v, kv_row + first) + head, v_stride,
@@ -136,5 +161,126 @@ __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const f
         __global float *to = ROW(y, q_row + t) + head;
         float inverse = sum[t] == 0.0f ? 0.0f : 1.0f / sum[t];
         for (int d = 0; d < D; d += VW) STOREV(LOADV(o + t * D + d) * inverse, to + d);
+#if LSE
+        ROW(lse, q_row + t)[get_group_id(1)] = sum[t] == 0.0f ? LOWEST : top[t] + log(sum[t]);
+#endif
+    }
+}
+
+// to[0:4, 0:D] += a . b, `steps` rows of b; a row of `to` that is not there is the last one again,
+// there being `more` after the first. Element (i, s) of a stands at a + i * a_row + s * a_step.
+static void add_products(__global float *to, size_t to_stride, int more, __local const float *a,
+                         int a_row, int a_step, __global const float *b, size_t b_stride,
+                         int steps) {
+    __global float *row[4];
+    __local const float *factors[4];
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        row[i] = to + min(i, more) * to_stride;
+        factors[i] = a + min(i, more) * a_row;
+    }
+    for (int d = 0; d < D; d += VW * WIDE) {
+        floatv sum[4][WIDE];
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            UNROLL
+            for (int w = 0; w < WIDE; w++) sum[i][w] = LOADV(row[i] + d + w * VW);
+        }
+        for (int s = 0; s < steps; s++) {
+            UNROLL
+            for (int w = 0; w < WIDE; w++) {
+                floatv value = LOADV(b + s * b_stride + d + w * VW);
+                UNROLL
+                for (int i = 0; i < 4; i++) sum[i][w] += factors[i][s * a_step] * value;
+            }
+        }
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            UNROLL
+            for (int w = 0; w < WIDE; w++) STOREV(sum[i][w], row[i] + d + w * VW);
+        }
+    }
+}
+
+static void clear(__global float *to, size_t stride, int rows) {
+    for (int r = 0; r < rows; r++) {
+        for (int d = 0; d < D; d += VW) STOREV((floatv)0.0f, to + r * stride + d);
+    }
+}
+
+static float dot_rows(__global const float *a, __global const float *b) {
+    floatv sum = 0.0f;
+    for (int d = 0; d < D; d += VW) sum += LOADV(a + d) * LOADV(b + d);
+    return SUMV(sum);
+}
+
+// Turns a row of products q . k into weights, those of keys that were not seen zero, and ds from
+// dy . v into the gradient of the products.
+static void differentiate(__local float *p, __local float *ds, int seen, int keys, float scale,
+                          float lse, float delta, __local const float *mask) {
+    for (int j = 0; j < keys; j += VW) {
+        floatv weight = exp_negative(scale * LOADV(p + j) - lse), slope = LOADV(ds + j);
+#if DROPOUT
+        slope *= LOADV(mask + j);
+        STOREV(weight * LOADV(mask + j), p + j);
+#else
+        STOREV(weight, p + j);
+#endif
+        STOREV(scale * weight * (slope - delta), ds + j);
+    }
+    for (int j = max(seen, 0); j < keys; j++) p[j] = ds[j] = 0.0f;
+}
+
+// Group (head, sequence).
+__kernel void attention_backward(MATRIX(float, dq), MATRIX(float, dk), MATRIX(float, dv),
+                                 MATRIX(const float, dy), MATRIX(const float, y),
+                                 MATRIX(const float, q), MATRIX(const float, k),
+                                 MATRIX(const float, v), TENSOR(const int, q_starts),
+                                 TENSOR(const int, q_lengths), TENSOR(const int, kv_starts),
+                                 TENSOR(const int, kv_lengths), const float scale,
+                                 const int causal, MATRIX(const float, lse), DROPOUT_ARGUMENTS) {
+    __local float kt[D * TK], vt[D * TK], p[TQ * TK], ds[TQ * TK], mask[TK];
+    const int head = get_group_id(0) * D, sequence = get_group_id(1);
+    const int q_start = q_starts[q_starts_at + sequence];
+    const int q_length = q_lengths[q_lengths_at + sequence];
+    const int kv_start = kv_starts[kv_starts_at + sequence];
+    const int kv_length = kv_lengths[kv_lengths_at + sequence];
+    clear(ROW(dq, q_start) + head, dq_stride, q_length);
+    clear(ROW(dk, kv_start) + head, dk_stride, kv_length);
+    clear(ROW(dv, kv_start) + head, dv_stride, kv_length);
+
+    for (int first = 0; first < kv_length; first += TK) {
+        const int keys = min(TK, kv_length - first), kv_row = kv_start + first;
+        load_keys(kt, ROW(k, kv_row) + head, k_stride, keys, 1.0f);
+        load_keys(vt, ROW(v, kv_row) + head, v_stride, keys, 1.0f);
+        for (int block = causal ? first / TQ * TQ : 0; block < q_length; block += TQ) {
+            const int rows = min(TQ, q_length - block), q_row = q_start + block;
+            __global const float *queries = ROW(q, q_row) + head, *slopes = ROW(dy, q_row) + head;
+            for (int t = 0; t < rows; t += 4) {
+                multiply_keys(p + t * TK, queries + t * q_stride, q_stride, rows - 1 - t, kt, keys);
+                multiply_keys(ds + t * TK, slopes + t * dy_stride, dy_stride, rows - 1 - t, vt,
+                              keys);
+            }
+            for (int t = 0; t < rows; t++) {
+#if DROPOUT
+                for (int j = 0; j < TK; j++) mask[j] = 1.0f;
+                drop(mask, first, q_row + t, DROPOUT_OF_HEAD(get_group_id(0)));
+#endif
+                differentiate(p + t * TK, ds + t * TK,
+                              causal ? min(keys, block + t + 1 - first) : keys, keys, scale,
+                              ROW(lse, q_row + t)[get_group_id(0)],
+                              dot_rows(slopes + t * dy_stride, ROW(y, q_row + t) + head), mask);
+            }
+            for (int t = 0; t < rows; t += 4) {
+                add_products(ROW(dq, q_row + t) + head, dq_stride, rows - 1 - t, ds + t * TK, TK, 1,
+                             ROW(k, kv_row) + head, k_stride, keys);
+            }
+            for (int j = 0; j < keys; j += 4) {
+                add_products(ROW(dk, kv_row + j) + head, dk_stride, keys - 1 - j, ds + j, 1, TK,
+                             queries, q_stride, rows);
+                add_products(ROW(dv, kv_row + j) + head, dv_stride, keys - 1 - j, p + j, 1, TK,
+                             slopes, dy_stride, rows);
+            }
+        }
     }
 }

@@ -248,6 +248,9 @@ inline float dropout_scale(int c, uint row, uint below, float scale, uint site, 
                    drop_seed1)
 #define DROPOUT_SCALE(c, row)                                                                      \
     dropout_scale(c, row, drop_below, drop_scale, drop_site, drop_step, drop_seed0, drop_seed1)
+// The DROPOUT_ARGUMENTS of one head of attention, a site of its own, to hand on to a function.
+#define DROPOUT_OF_HEAD(head)                                                                      \
+    drop_below, drop_scale, drop_site + ((uint)(head) << 16), drop_step, drop_seed0, drop_seed1
 #endif
 
 // A walk of a row for elementwise work with dropout, or without it if DROPOUT is 0:

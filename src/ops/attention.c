@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
-#include "ops/ops.h"
-#include "ops/shape.h"
+#include "ops/attention.h"
 
-// The widest vectors, up to `most`, that fill a head of this width.
-static int vector_width(int most, int head_width) {
-    while (head_width % most) most /= 2;
-    return most;
+int clf_head_vector(const clf_profile *profile, int head_width) {
+    int vector = profile->vector_width;
+    while (head_width % vector) vector /= 2;
+    return vector;
 }
 
 static bool heads_fit(clf_run *run, const char *op, clf_tensor y, clf_tensor q, clf_tensor k,
@@ -21,18 +20,26 @@ static bool heads_fit(clf_run *run, const char *op, clf_tensor y, clf_tensor q, 
            clf_shape_is(run, op, "v", v, k.rows, y.cols, CLF_F32);
 }
 
-// How a block of queries and a tile of keys are shared out.
-typedef struct tiling {
-    const char *file;
-    int vector, queries, keys, split;
-} tiling;
+bool clf_attention_fits(clf_run *run, const char *op, clf_tensor y, clf_attention a) {
+    const int batch = a.q_starts.cols;
+    return heads_fit(run, op, y, a.q, a.k, a.v, a.heads) &&
+           clf_shape_is(run, op, "q_starts", a.q_starts, 1, batch, CLF_I32) &&
+           clf_shape_is(run, op, "q_lengths", a.q_lengths, 1, batch, CLF_I32) &&
+           clf_shape_is(run, op, "kv_starts", a.kv_starts, 1, batch, CLF_I32) &&
+           clf_shape_is(run, op, "kv_lengths", a.kv_lengths, 1, batch, CLF_I32) &&
+           clf_shape_is_or_absent(run, op, "lse", a.lse, y.rows, a.heads, CLF_F32);
+}
 
-// One work-item's tiles must stay in the first-level cache and in 32 KB of local memory.
-static tiling tile_for_cpu(const clf_profile *profile, int head_width) {
+// One work-item's tiles must stay in the first-level cache and in 32 KB of local memory: keys and a
+// block of results, or keys and values; weights, or weights and their gradient.
+clf_tiling clf_tile_for_cpu(const clf_profile *profile, int head_width, bool gradient) {
     enum { FLOATS = 7500 };
-    tiling t = {.file = "attention_tile", .queries = 32, .keys = 32, .split = 1};
-    t.vector = vector_width(profile->vector_width, head_width);
-    while (t.queries * (head_width + t.keys) + t.keys * head_width > FLOATS && t.keys > 2) {
+    clf_tiling t = {.queries = 32, .keys = 32, .split = 1};
+    t.vector = clf_head_vector(profile, head_width);
+    const int tiles = gradient ? 2 : 1, results = gradient ? 0 : 1;
+    while (t.queries * (results * head_width + tiles * t.keys) + tiles * t.keys * head_width >
+               FLOATS &&
+           t.keys > 2) {
         if (t.queries > 4 && t.queries >= t.keys)
             t.queries /= 2;
         else
@@ -42,47 +49,46 @@ static tiling tile_for_cpu(const clf_profile *profile, int head_width) {
     return t;
 }
 
-// A work-item keeps at most 32 columns of q and of the result in registers; at most 16 KB of local
-// memory, so that several groups share a compute unit.
-static tiling tile_for_gpu(const clf_profile *profile, int max_group, int head_width) {
-    enum { COLUMNS = 32, FLOATS = 4096 };
-    int group = max_group < 64 ? max_group : 64;
-    tiling t = {.file = "attention_group", .queries = 1, .keys = 16, .split = 1};
-    t.vector = vector_width(profile->vector_width, head_width);
-    while (head_width / t.vector % t.split || head_width / t.split > COLUMNS) t.split++;
+// A work-item keeps at most 32 columns of q and of the result in registers, or 16 of two matrices
+// and their gradients; at most 16 KB of local memory, so that several groups share a compute unit.
+clf_tiling clf_tile_for_gpu(const clf_profile *profile, int max_group, int head_width,
+                            bool gradient) {
+    enum { FLOATS = 4096 };
+    const int group = max_group < 64 ? max_group : 64;
+    const int columns = gradient ? 16 : 32, products = gradient ? 2 : 1;
+    clf_tiling t = {.queries = 1, .keys = 16, .split = 1};
+    t.vector = clf_head_vector(profile, head_width);
+    while (head_width / t.vector % t.split || head_width / t.split > columns) t.split++;
     while (t.queries * 2 * t.split <= group) t.queries *= 2;
-    while (t.keys > 1 && t.keys * (2 * head_width + t.queries * t.split) > FLOATS) t.keys /= 2;
+    while (t.keys > 1 && t.keys * (2 * head_width + products * t.queries * t.split) > FLOATS) {
+        t.keys /= 2;
+    }
     return t;
 }
 
 void clf_op_attention(clf_run *run, clf_tensor y, clf_attention a) {
-    const char *op = "attention";
     const int batch = a.q_starts.cols;
-    if (!heads_fit(run, op, y, a.q, a.k, a.v, a.heads) ||
-        !clf_shape_is(run, op, "q_starts", a.q_starts, 1, batch, CLF_I32) ||
-        !clf_shape_is(run, op, "q_lengths", a.q_lengths, 1, batch, CLF_I32) ||
-        !clf_shape_is(run, op, "kv_starts", a.kv_starts, 1, batch, CLF_I32) ||
-        !clf_shape_is(run, op, "kv_lengths", a.kv_lengths, 1, batch, CLF_I32) || batch == 0) {
-        return;
-    }
+    if (!clf_attention_fits(run, "attention", y, a) || batch == 0) return;
     const clf_profile *profile = clf_device_profile(run->device);
     const bool cpu = profile->lanes == 1;
     const int head_width = y.cols / a.heads;
-    const tiling t =
-        cpu ? tile_for_cpu(profile, head_width)
-            : tile_for_gpu(profile, clf_device_caps(run->device)->max_group, head_width);
-    const clf_kernel_spec spec = {.file = t.file,
+    const clf_tiling t =
+        cpu ? clf_tile_for_cpu(profile, head_width, false)
+            : clf_tile_for_gpu(profile, clf_device_caps(run->device)->max_group, head_width, false);
+    const clf_kernel_spec spec = {.file = cpu ? "attention_tile" : "attention_group",
                                   .kernel = "attention",
                                   .defines = {{"D", head_width},
                                               {"VW", t.vector},
                                               {"TQ", t.queries},
                                               {"TK", t.keys},
-                                              {"SPLIT", t.split}}};
+                                              {"SPLIT", t.split},
+                                              {"DROPOUT", a.dropout.rate > 0},
+                                              {"LSE", a.lse.chunk != NULL}}};
     const clf_arg arguments[] = {
         CLF_ARG_MATRIX(y),           CLF_ARG_MATRIX(a.q),          CLF_ARG_MATRIX(a.k),
         CLF_ARG_MATRIX(a.v),         clf_arg_tensor(a.q_starts),   clf_arg_tensor(a.q_lengths),
         clf_arg_tensor(a.kv_starts), clf_arg_tensor(a.kv_lengths), clf_arg_float(a.scale),
-        clf_arg_int(a.causal),
+        clf_arg_int(a.causal),       CLF_ARG_MATRIX(a.lse),        CLF_ARG_DROPOUT(a.dropout),
     };
     const clf_range range = {.groups = {(size_t)clf_ceil_divide(a.max_q_length, t.queries),
                                         (size_t)a.heads, (size_t)batch},
@@ -103,7 +109,7 @@ static void launch_step(clf_run *run, const char *kernel, clf_tensor y, int head
         .file = "attention_step",
         .kernel = kernel,
         .defines = {{"D", head_width},
-                    {"VW", vector_width(profile->vector_width, head_width)},
+                    {"VW", clf_head_vector(profile, head_width)},
                     {"LANES", profile->lanes},
                     {"BLOCK", profile->lanes == 1 ? 32 : profile->lanes}}};
     const clf_range range = {.groups = {(size_t)heads, (size_t)y.rows},

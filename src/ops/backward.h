@@ -47,7 +47,7 @@ typedef struct clf_norm_gradient {
 } clf_norm_gradient;
 void clf_op_norm_backward(clf_run *run, clf_norm norm, clf_norm_gradient g);
 
-// ---- attention (ops/attention_backward.c, cl/attention_backward.cl) -----------------------------
+// ---- attention (ops/attention_backward.c, cl/attention_{tile,group}.cl) -------------------------
 
 // The gradient of clf_op_attention, called with the forward call's `a` (lse included) and its
 // result y: dq, dk, dv are written, views like q, k, v. P is recomputed from q, k and lse (Dao et
