@@ -125,7 +125,25 @@ static clf_status check_extents(const char *path, const extent_list *extents, ui
                     (unsigned long long)(size - end));
 }
 
-static clf_status read_file(const char *path, clf_store *store) {
+// Moves the notes out of the header.
+static clf_status take_notes(clf_json *header, clf_json *notes) {
+    cJSON *root = cJSON_DetachItemFromObjectCaseSensitive(header->root, "__metadata__");
+    if (!root) root = cJSON_CreateObject();
+    char *path = strdup(header->path);
+    clf_status status = root && path ? CLF_OK : clf_fail_memory();
+    if (status == CLF_OK && !cJSON_IsObject(root)) {
+        status = fail_tensor(path, "__metadata__", "not a JSON object");
+    }
+    if (status == CLF_OK) {
+        *notes = (clf_json){.path = path, .root = root};
+    } else {
+        cJSON_Delete(root);
+        free(path);
+    }
+    return status;
+}
+
+clf_status clf_safetensors_open_file(const char *path, clf_store *store, clf_json *notes) {
     clf_file_map map;
     CLF_TRY(clf_store_map(store, path, &map));
     uint64_t header = 0;
@@ -149,6 +167,7 @@ static clf_status read_file(const char *path, clf_store *store) {
         status = read_tensor(&map, 8 + header, entry, &extents, store);
     }
     if (status == CLF_OK) status = check_extents(path, &extents, map.size - 8 - header);
+    if (status == CLF_OK && notes) status = take_notes(&json, notes);
     clf_array_free(&extents);
     clf_json_close(&json);
     return status;
@@ -171,7 +190,8 @@ static clf_status read_shard(const char *directory, const clf_json *index, const
     }
     char *path = clf_path_join(directory, file);
     if (!path) return clf_fail_memory();
-    clf_status status = is_mapped(store, path) ? CLF_OK : read_file(path, store);
+    clf_status status =
+        is_mapped(store, path) ? CLF_OK : clf_safetensors_open_file(path, store, NULL);
     free(path);
     return status;
 }
@@ -199,7 +219,7 @@ clf_status clf_safetensors_open(const char *directory, clf_store *store) {
     if (!whole || !index) {
         status = clf_fail_memory();
     } else if (clf_file_exists(whole) || !clf_file_exists(index)) {
-        status = read_file(whole, store);
+        status = clf_safetensors_open_file(whole, store, NULL);
     } else {
         status = read_shards(directory, index, store);
     }
