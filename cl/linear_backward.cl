@@ -53,14 +53,6 @@
 
 #define NV (NC / VW)
 
-// The columns of a row of dy, zeros past `left`.
-inline floatv load_part(__global const float *dy, int left) {
-    if (left >= VW) return LOADV(dy);
-    float part[VW];
-    for (int i = 0; i < VW; i++) part[i] = i < left ? dy[i] : 0.0f;
-    return LOADV(part);
-}
-
 inline void add_part(floatv value, __global float *to, int left) {
     if (left >= VW) {
         STOREV(LOADV(to) + value, to);

@@ -314,7 +314,7 @@ static clf_status find(const opened *file, const copy *c, const clf_param *param
 
 // Everything must be there, and nothing else, before anything is changed.
 static clf_status check_tensors(const work *w, const opened *file) {
-    const float *data;
+    const float *data = NULL;
     for (int c = 0; c < w->copy_count; c++) {
         for (int i = 0; i < w->count; i++) {
             CLF_TRY(find(file, &w->copies[c], &w->params[i], &data));
@@ -331,7 +331,7 @@ static clf_status load_tensors(const work *w, const opened *file) {
     for (int c = 0; c < w->copy_count; c++) {
         clf_run run = clf_run_begin(clf_model_device(w->copies[c].model));
         for (int i = 0; i < w->count; i++) {
-            const float *data;
+            const float *data = NULL;
             CLF_TRY(find(file, &w->copies[c], &w->params[i], &data));
             clf_model_write(&run, w->copies[c].model, &w->params[i], data, w->staging);
             clf_file_map_forget(data, size_of(&w->params[i]) * sizeof *data);

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT
+// Gradients of whole models against finite differences: in the direction of the gradient plus a
+// random one, parameter by parameter.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness.h"
+
+#include "base/rng.h"
+#include "model/parts.h"
+#include "train/batch.h"
+#include "train/recipe.h"
+
+enum { V = 37, PAIRS = 3, STEP = 7 };
+
+typedef struct bench {
+    clf_run run;
+    clf_arena *arena;
+    clf_model *model, *gradients;
+    clf_train_batch batch;
+    clf_pass_options options;
+    clf_tensor losses;
+    int rows;
+} bench;
+
+static const int32_t source_ids[] = {5, 9, 0, 11, 5, 7, 3, 0, 0};
+static const int32_t target_ids[] = {2, 0, 8, 9, 30, 8, 0, 35, 20, 0};
+static const int source_lengths[PAIRS] = {3, 5, 1}, target_lengths[PAIRS] = {2, 5, 3};
+
+static clf_config make_config(void) {
+    const clf_stack_config stack = {
+        .layers = 2, .heads = 2, .head_width = 8, .attention_scale = 0.35f, .ffn = 24};
+    return (clf_config){.family = "test",
+                        .width = 16,
+                        .encoder = stack,
+                        .decoder = stack,
+                        .source_vocabulary = V,
+                        .target_vocabulary = V,
+                        .share_embeddings = true,
+                        .tie_output = true,
+                        .linear_bias = true,
+                        .norm_bias = true,
+                        .norm = CLF_NORM_LAYER,
+                        .norm_epsilon = 1e-5f,
+                        .activation = CLF_ACT_SILU,
+                        .embedding_scale = 4,
+                        .positions = CLF_POSITIONS_SINUSOIDAL,
+                        .position_denominator = 8,
+                        .max_positions = 16,
+                        .start_token = V - 1,
+                        .pad_token = V - 1};
+}
+
+static void open_bench(bench *b, clf_device *device, const clf_config *config,
+                       clf_pass_options options) {
+    *b = (bench){.run = clf_run_begin(device), .options = options, .rows = 10};
+    clf_initial *initial = NULL;
+    CLF_ASSERT_OK(clf_initial_create(config, 3, &initial));
+    CLF_ASSERT_OK(clf_model_create(device, config, clf_initial_source(initial), 0, &b->model));
+    clf_initial_destroy(initial);
+    CLF_ASSERT_OK(clf_model_create_like(b->model, &b->gradients));
+    CLF_ASSERT_OK(clf_arena_create(device, "test", "nothing", &b->arena));
+    clf_tokens sources[PAIRS], targets[PAIRS];
+    for (int i = 0, s = 0, t = 0; i < PAIRS; s += source_lengths[i], t += target_lengths[i], i++) {
+        sources[i] = (clf_tokens){source_ids + s, source_lengths[i]};
+        targets[i] = (clf_tokens){target_ids + t, target_lengths[i]};
+    }
+    b->batch = clf_train_batch_upload(&b->run, b->model, b->arena, sources, targets, NULL, PAIRS);
+    b->losses = clf_arena_take(&b->run, b->arena, b->rows, 2, CLF_F32);
+}
+
+static void close_bench(bench *b) {
+    CLF_ASSERT_OK(clf_run_finish(&b->run));
+    clf_arena_destroy(b->arena);
+    clf_model_destroy(b->gradients);
+    clf_model_destroy(b->model);
+}
+
+static double total_loss(bench *b, clf_model *gradients) {
+    float rows[2 * 10];
+    clf_train_pass(&b->run, b->model, gradients, b->arena, &b->batch, &b->options, b->losses);
+    clf_read(&b->run, b->losses, rows);
+    double sum = 0;
+    for (int i = 0; i < b->rows; i++) sum += rows[2 * i];
+    return sum;
+}
+
+static float *read_param(bench *b, clf_model *model, const clf_param *param) {
+    float *data = malloc((size_t)param->rows * (size_t)param->cols * sizeof *data);
+    clf_model_read(&b->run, model, param, data, b->arena);
+    return data;
+}
+
+static void check_param(bench *b, const clf_param *param) {
+    const size_t count = (size_t)param->rows * (size_t)param->cols;
+    float *value = read_param(b, b->model, param), *g = read_param(b, b->gradients, param);
+    float *moved = malloc(count * sizeof *moved);
+    double norm = 0, expected = 0;
+    for (size_t i = 0; i < count; i++) norm += (double)g[i] * (double)g[i];
+    norm = sqrt(norm);
+    clf_rng rng = {count};
+    double *direction = malloc(count * sizeof *direction);
+    for (size_t i = 0; i < count; i++) {
+        direction[i] =
+            (norm > 0 ? (double)g[i] / norm : 0) + clf_rng_normal(&rng) / sqrt((double)count);
+        // The padding row takes no part in training.
+        const bool padding = param->kind == CLF_PARAM_EMBEDDING || param->kind == CLF_PARAM_OUTPUT;
+        if (padding && i / (size_t)param->cols == V - 1) direction[i] = 0;
+        expected += direction[i] * (double)g[i];
+    }
+    const double step = norm > 1 ? 0.02 / norm : 0.02;
+    double loss[2];
+    for (int side = 0; side < 2; side++) {
+        const double h = side ? step : -step;
+        for (size_t i = 0; i < count; i++) moved[i] = (float)((double)value[i] + h * direction[i]);
+        clf_model_write(&b->run, b->model, param, moved, b->arena);
+        loss[side] = total_loss(b, NULL);
+    }
+    clf_model_write(&b->run, b->model, param, value, b->arena);
+    const double measured = (loss[1] - loss[0]) / (2 * step);
+    if (!(fabs(measured - expected) <= 0.01 * fabs(expected) + 0.002 * norm + 1e-3)) {
+        fprintf(stderr, "%s: gradient %g along the direction, measured %g\n", param->name, expected,
+                measured);
+        CU_FAIL("a gradient differs from finite differences");
+    }
+    free(direction);
+    free(moved);
+    free(value);
+    free(g);
+}
+
+static void check_model(clf_device *device, const clf_config *config, clf_pass_options options) {
+    bench b;
+    open_bench(&b, device, config, options);
+    clf_param *params = NULL;
+    int count = 0;
+    CLF_ASSERT_OK(clf_params_list(config, &params, &count));
+    const double loss = total_loss(&b, b.gradients);
+    CU_ASSERT_TRUE(isfinite(loss) && loss > 1);
+    for (int i = 0; i < count && b.run.status == CLF_OK; i++) check_param(&b, &params[i]);
+    free(params);
+    close_bench(&b);
+}
+
+// ---- tests ----
+
+static void on_post_norm(clf_device *device) {
+    const clf_config config = make_config();
+    check_model(device, &config, (clf_pass_options){.label_smoothing = 0.1f});
+}
+
+static void on_pre_norm(clf_device *device) {
+    clf_config config = make_config();
+    config.pre_norm = config.final_norm = true;
+    config.positions = CLF_POSITIONS_LEARNED;
+    config.activation = CLF_ACT_GELU;
+    check_model(device, &config, (clf_pass_options){0});
+}
+
+static void on_separate(clf_device *device) {
+    clf_config config = make_config();
+    config.share_embeddings = config.tie_output = false;
+    config.output_bias = true;
+    config.linear_bias = config.norm_bias = false;
+    config.norm = CLF_NORM_RMS;
+    config.decoder.layers = 1;
+    config.decoder.heads = 4;
+    config.decoder.head_width = 4;
+    check_model(device, &config, (clf_pass_options){.label_smoothing = 0.2f});
+}
+
+static const clf_pass_options with_dropout = {.dropout = 0.2f,
+                                              .attention_dropout = 0.1f,
+                                              .activation_dropout = 0.3f,
+                                              .label_smoothing = 0.1f,
+                                              .seed = 1234567890123,
+                                              .step = STEP};
+
+static void on_dropout(clf_device *device) {
+    clf_config config = make_config();
+    check_model(device, &config, with_dropout);
+    config.pre_norm = config.final_norm = true;
+    check_model(device, &config, with_dropout);
+}
+
+// Computing layers again gives the same bits.
+static void on_recompute(clf_device *device) {
+    for (int pre = 0; pre < 2; pre++) {
+        clf_config config = make_config();
+        config.pre_norm = config.final_norm = pre;
+        clf_param *params = NULL;
+        int count = 0;
+        CLF_ASSERT_OK(clf_params_list(&config, &params, &count));
+        bench b[2];
+        double loss[2];
+        for (int i = 0; i < 2; i++) {
+            clf_pass_options options = with_dropout;
+            options.recompute = i == 1;
+            open_bench(&b[i], device, &config, options);
+            loss[i] = total_loss(&b[i], b[i].gradients);
+        }
+        CU_ASSERT_EQUAL(loss[0], loss[1]);
+        for (int i = 0; i < count; i++) {
+            const size_t size = (size_t)params[i].rows * (size_t)params[i].cols * sizeof(float);
+            float *x = read_param(&b[0], b[0].gradients, &params[i]);
+            float *y = read_param(&b[1], b[1].gradients, &params[i]);
+            CU_ASSERT_EQUAL(memcmp(x, y, size), 0);
+            free(x);
+            free(y);
+        }
+        free(params);
+        for (int i = 0; i < 2; i++) close_bench(&b[i]);
+    }
+}
+
+static void test_post_norm(void) {
+    clf_test_each_device(on_post_norm);
+}
+static void test_pre_norm(void) {
+    clf_test_each_device(on_pre_norm);
+}
+static void test_separate(void) {
+    clf_test_each_device(on_separate);
+}
+static void test_dropout(void) {
+    clf_test_each_device(on_dropout);
+}
+static void test_recompute(void) {
+    clf_test_each_device(on_recompute);
+}
+
+static const clf_test tests[] = {
+    {"post-norm", test_post_norm}, {"pre-norm", test_pre_norm},   {"separate", test_separate},
+    {"dropout", test_dropout},     {"recompute", test_recompute},
+};
+
+CLF_TEST_MAIN("train-pass", tests)
