@@ -118,13 +118,13 @@ static size_t size_of(const clf_param *param) {
     return (size_t)param->rows * (size_t)param->cols;
 }
 
-// Room for the values of any parameter.
-static float *make_room(const work *w) {
+// Room for `element` bytes for each value of any parameter.
+static void *make_room(const work *w, size_t element) {
     size_t largest = 1;
     for (int i = 0; i < w->count; i++) {
         if (size_of(&w->params[i]) > largest) largest = size_of(&w->params[i]);
     }
-    return malloc(largest * sizeof(float));
+    return malloc(largest * element);
 }
 
 static void name_of(const copy *c, const clf_param *param, char name[NAME_SIZE]) {
@@ -181,7 +181,7 @@ static clf_status write_checkpoint(const work *w, const clf_train_state *state,
                                    clf_safetensors_writer *writer) {
     clf_hash hash;
     char text[CLF_HASH_TEXT];
-    float *data = make_room(w);
+    float *data = make_room(w, sizeof *data);
     if (!data) return clf_fail_memory();
     clf_status status = write_notes(writer, state, &hash);
     if (status == CLF_OK) status = declare_all(w, writer);
@@ -362,15 +362,17 @@ clf_status clf_checkpoint_load(const char *path, clf_model *model, clf_optimizer
 
 // ---- averaging ----------------------------------------------------------------------------------
 
+// `sums` and `mean` have room for any parameter.
 static clf_status average_param(const work *w, const opened *files, int count,
-                                const clf_param *param, float *mean) {
-    const float *data[count];
-    for (int f = 0; f < count; f++) CLF_TRY(find(&files[f], &w->copies[0], param, &data[f]));
-    for (size_t i = 0; i < size_of(param); i++) {
-        double sum = 0;
-        for (int f = 0; f < count; f++) sum += data[f][i];
-        mean[i] = (float)(sum / count);
+                                const clf_param *param, double *sums, float *mean) {
+    const size_t size = size_of(param);
+    memset(sums, 0, size * sizeof *sums);
+    for (int f = 0; f < count; f++) {
+        const float *data = NULL;
+        CLF_TRY(find(&files[f], &w->copies[0], param, &data));
+        for (size_t i = 0; i < size; i++) sums[i] += data[i];
     }
+    for (size_t i = 0; i < size; i++) mean[i] = (float)(sums[i] / count);
     clf_run run = clf_run_begin(clf_model_device(w->copies[0].model));
     clf_model_write(&run, w->copies[0].model, param, mean, w->staging);
     return clf_run_finish(&run);
@@ -381,18 +383,24 @@ clf_status clf_checkpoint_average(char *const *paths, int count, clf_model *mode
     work w = {0};
     int open = 0;
     float *mean = NULL;
+    double *sums = NULL;
     opened *files = calloc((size_t)count, sizeof *files);
     clf_status status = files ? open_work(paths[0], model, NULL, &w) : clf_fail_memory();
     for (; open < count && status == CLF_OK; open += status == CLF_OK) {
         status = open_file(paths[open], &files[open]);
     }
-    if (status == CLF_OK && !(mean = make_room(&w))) status = clf_fail_memory();
+    if (status == CLF_OK) {
+        mean = make_room(&w, sizeof *mean);
+        sums = make_room(&w, sizeof *sums);
+        if (!mean || !sums) status = clf_fail_memory();
+    }
     for (int i = 0; i < w.count && status == CLF_OK; i++) {
-        status = average_param(&w, files, count, &w.params[i], mean);
+        status = average_param(&w, files, count, &w.params[i], sums, mean);
     }
     while (open > 0) close_file(&files[--open]);
     free(files);
     free(mean);
+    free(sums);
     close_work(&w);
     return status;
 }
