@@ -366,11 +366,10 @@ clf_status clf_checkpoint_load(const char *path, clf_model *model, clf_optimizer
 static clf_status average_param(const work *w, const opened *files, int count,
                                 const clf_param *param, double *sums, float *mean) {
     const size_t size = size_of(param);
-    memset(sums, 0, size * sizeof *sums);
     for (int f = 0; f < count; f++) {
         const float *data = NULL;
         CLF_TRY(find(&files[f], &w->copies[0], param, &data));
-        for (size_t i = 0; i < size; i++) sums[i] += data[i];
+        for (size_t i = 0; i < size; i++) sums[i] = (f > 0 ? sums[i] : -0.0) + data[i];
     }
     for (size_t i = 0; i < size; i++) mean[i] = (float)(sums[i] / count);
     clf_run run = clf_run_begin(clf_model_device(w->copies[0].model));
