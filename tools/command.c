@@ -41,6 +41,10 @@ static void log_line(void *user, clf_log_level level, const char *message) {
     fprintf(stderr, "clformer: %s%s\n", level == CLF_LOG_WARNING ? "warning: " : "", message);
 }
 
+void show_log(bool verbose) {
+    clf_log_set(log_line, NULL, verbose ? CLF_LOG_DEBUG : CLF_LOG_WARNING);
+}
+
 // ---- options ------------------------------------------------------------------------------------
 
 static void print_option(const option_row *row) {
@@ -186,7 +190,7 @@ bool parse_options(const command *command, void *values, int *argc, char ***argv
 // ---- the device ---------------------------------------------------------------------------------
 
 clf_status open_device(const common_options *options, clf_device **device) {
-    clf_log_set(log_line, NULL, options->verbose ? CLF_LOG_DEBUG : CLF_LOG_WARNING);
+    show_log(options->verbose);
     clf_device_options wanted = {.select = options->device,
                                  .cache_dir = options->cache_dir,
                                  .trace_path = options->trace,

@@ -45,7 +45,8 @@ typedef struct command {
     int (*run)(int argc, char **argv); // returns an exit code
 } command;
 
-extern const command command_translate, command_score, command_eval, command_devices, command_probe;
+extern const command command_translate, command_score, command_eval, command_devices, command_probe,
+    command_vocab;
 
 // The options that every command which opens a device takes. A subcommand's struct begins with it
 // and its table begins with COMMON_OPTIONS.
@@ -92,6 +93,8 @@ int complain_status(clf_status status);
 // returns the exit code.
 int complain_output(void);
 
+// Prints what the library has to say: warnings, and everything if `verbose`.
+void show_log(bool verbose);
 // Opens the device the options ask for and logs according to `verbose`.
 clf_status open_device(const common_options *options, clf_device **device);
 // Prints the profile table if asked and closes the device (NULL is allowed).

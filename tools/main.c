@@ -10,6 +10,7 @@ static const command *const commands[] = {
     &command_translate,
     &command_score,
     &command_eval,
+    &command_vocab,
     &command_devices,
     &command_probe,
 };

@@ -25,14 +25,16 @@ typedef struct clf_vocabulary_options {
     bool segmented;           // text is segmented already: pieces are what stands between blanks
     const char *model_type;   // SentencePiece's "unigram" (default), "bpe", "char", "word"
     float character_coverage; // default 0.9995
-    int64_t sentences;        // at most so many, drawn at random, are read; default 2,000,000
+    // At most so many, drawn at random, train SentencePiece; default 2,000,000. They are in memory.
+    int64_t sentences;
     uint64_t seed;
 } clf_vocabulary_options;
 
 // Writes source.spm, target.spm (not if the text is segmented), vocab.json (and, if separate,
-// target_vocab.json) into `directory`, which is made if it is absent: what Hugging Face's
-// MarianTokenizer reads. A smaller vocabulary is made, with a warning, where the text has not
-// enough pieces.
+// target_vocab.json) and tokenizer_config.json into `directory`, which is made if it is absent:
+// what Hugging Face's MarianTokenizer reads. The ids are </s>, <unk>, the pieces, and <pad>
+// besides. A smaller vocabulary is made, with a warning, where the text has not enough pieces. The
+// same texts and options give the same files.
 CLF_API clf_status clf_vocabulary_train(const char *directory,
                                         const clf_vocabulary_options *options);
 

@@ -157,17 +157,12 @@ static void resolve_sharing(const clf_store *store, clf_config *c) {
     }
 }
 
-static clf_status read_tokenizer(clf_format *format) {
+// `*segmented`: text comes in pieces, and there are no SentencePiece models. Only clformer writes
+// that: without its word for it their absence is a mistake.
+static clf_status read_tokenizer_config(clf_format *format, bool *segmented) {
     clf_format_text *text = &format->text;
     clf_json json = {0};
     char *path = NULL;
-    CLF_TRY(clf_format_require(format, "source.spm", &text->source_spm));
-    CLF_TRY(clf_format_require(format, "target.spm", &text->target_spm));
-    CLF_TRY(clf_format_require(format, "vocab.json", &text->source_vocabulary));
-    if (!format->config.share_embeddings) {
-        CLF_TRY(clf_format_locate(format, "target_vocab.json", &text->target_vocabulary));
-    }
-    text->append_eos = text->language_codes = true;
     text->unk = strdup("<unk>");
     text->eos = strdup("</s>");
     if (!text->unk || !text->eos) return clf_fail_memory();
@@ -176,9 +171,26 @@ static clf_status read_tokenizer(clf_format *format) {
     clf_status status = clf_json_open(path, CLF_CONFIG_LIMIT, &json);
     if (status == CLF_OK) status = clf_json_string(&json, "unk_token", &text->unk);
     if (status == CLF_OK) status = clf_json_string(&json, "eos_token", &text->eos);
+    if (status == CLF_OK) status = clf_json_bool(&json, "segmented", segmented);
     clf_json_close(&json);
     free(path);
     return status;
+}
+
+static clf_status read_tokenizer(clf_format *format) {
+    clf_format_text *text = &format->text;
+    bool segmented = false;
+    CLF_TRY(read_tokenizer_config(format, &segmented));
+    if (!segmented) {
+        CLF_TRY(clf_format_require(format, "source.spm", &text->source_spm));
+        CLF_TRY(clf_format_require(format, "target.spm", &text->target_spm));
+    }
+    CLF_TRY(clf_format_require(format, "vocab.json", &text->source_vocabulary));
+    if (!format->config.share_embeddings) {
+        CLF_TRY(clf_format_locate(format, "target_vocab.json", &text->target_vocabulary));
+    }
+    text->append_eos = text->language_codes = true;
+    return CLF_OK;
 }
 
 static clf_status open_tensors(clf_format *format) {

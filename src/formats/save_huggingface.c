@@ -43,7 +43,6 @@ static clf_status check(const clf_saving *s) {
     if (c->share_embeddings && c->source_vocabulary != c->target_vocabulary) {
         return clf_saving_refuse(s, "a shared embedding for vocabularies of two sizes");
     }
-    if (!o->source_spm) return clf_saving_refuse(s, "no SentencePiece models");
     if (o->prepend_bos || o->no_eos)
         return clf_saving_refuse(s, "sources not ended by an end token");
     CLF_TRY(check_stack(s, &c->encoder));
@@ -181,7 +180,10 @@ static clf_status write_tokenizer(const clf_saving *s, bool separate) {
     const char *eos = clf_vocabulary_piece(s->target, s->generation->eos[0]);
     const char *pad = c->pad_token >= 0 ? clf_vocabulary_piece(s->source, c->pad_token) : NULL;
     cJSON *root = cJSON_CreateObject();
-    bool good = root && add_string(root, "tokenizer_class", "MarianTokenizer") &&
+    // There is no class for segmented text; huggingface.c reads this word for it.
+    bool good = root &&
+                (s->options->source_spm ? add_string(root, "tokenizer_class", "MarianTokenizer")
+                                        : add_bool(root, "segmented", true)) &&
                 add_int(root, "model_max_length", c->max_positions) &&
                 add_string(root, "eos_token", eos ? eos : "</s>") &&
                 add_string(root, "unk_token", s->options->unk ? s->options->unk : "<unk>") &&

@@ -240,7 +240,40 @@ static void test_same_bytes(void) {
     }
 }
 
-static const clf_test tests[] = {{"huggingface", test_huggingface},
+// Text that comes in pieces: no SentencePiece models, but a word in tokenizer_config.json.
+static void test_segmented(void) {
+    modelkit_copy("marian-f16");
+    modelkit_delete("source.spm");
+    modelkit_delete("target.spm");
+    modelkit_refused(CLF_ERROR_IO, "source.spm");
+    modelkit_replace("tokenizer_config.json", "\"tokenizer_class\": \"MarianTokenizer\"",
+                     "\"segmented\": true");
+    char copy[4096];
+    snprintf(copy, sizeof copy, "%s", modelkit_path(""));
+    clf_format *a = open_model(copy), *b = NULL;
+    const char *directory = new_directory();
+    clf_tokenizer *tokenizer = NULL;
+    clf_ids ids = {0};
+    clf_string text = {0};
+    if (!a) return;
+    if (CLF_ASSERT_OK(save(a, CLF_SAVE_HUGGINGFACE, CLF_F32, directory)) &&
+        (b = open_model(directory)) && CLF_ASSERT_OK(clf_format_tokenizer(b, &tokenizer))) {
+        static const char line[] = "\u2581bo  \u2581 xyz .";
+        CLF_ASSERT_OK(clf_tokenizer_encode_target(tokenizer, line, sizeof line - 1, &ids));
+        CLF_ASSERT_OK(clf_tokenizer_decode(tokenizer, ids.data, ids.count, &text));
+        static const char expected[] = "\u2581bo \u2581 <unk> .";
+        CU_ASSERT(text.count == sizeof expected - 1 &&
+                  memcmp(text.data, expected, text.count) == 0);
+    }
+    clf_array_free(&ids);
+    clf_array_free(&text);
+    clf_tokenizer_close(tokenizer);
+    clf_format_close(b);
+    clf_format_close(a);
+}
+
+static const clf_test tests[] = {{"segmented", test_segmented},
+                                 {"huggingface", test_huggingface},
                                  {"ctranslate2", test_ctranslate2},
                                  {"same-bytes", test_same_bytes}};
 

@@ -166,6 +166,37 @@ assert chrf["signature"].endswith("version:2.6.0") and chrf["nc"] == "6"' "$tmp/
     refuses 1 "no lines" eval --hypotheses /dev/null /dev/null
 }
 
+# ---- vocab, for which no device is needed either -------------------------------------------------
+
+has_files() {
+    [ "$code" -eq 0 ] && [ -z "$out" ] && [ "$(cd "$1" && echo *)" = "$2" ]
+}
+
+test_vocab() {
+    local i
+    for i in 1 2 3 4 5 6 7 8; do echo "the cat $i sat on the mat, the dog on the log"; done >"$tmp/en"
+    for i in 1 2 3 4 5 6 7 8; do echo "le chat $i, le chien et la souris"; done >"$tmp/fr"
+    run vocab -o "$tmp/joint" --size 30 "$tmp/en" "$tmp/fr"
+    check "vocab" has_files "$tmp/joint" "source.spm target.spm tokenizer_config.json vocab.json"
+    run vocab --output "$tmp/both" -s 28 --source "$tmp/en" --target "$tmp/fr" --coverage 1 --model-type bpe
+    check "vocab --source --target" has_files "$tmp/both" \
+        "source.spm target.spm target_vocab.json tokenizer_config.json vocab.json"
+    run vocab -o "$tmp/words" --segmented "$tmp/en"
+    check "vocab --segmented" has_files "$tmp/words" "tokenizer_config.json vocab.json"
+    check "vocab: a warning" mentions 0 "$err" "warning: $tmp/words/vocab.json: the text has only 17 pieces, not 8000"
+    refuses 2 "needs --output" vocab "$tmp/en"
+    refuses 2 "FILEs or both" vocab -o "$tmp/no"
+    refuses 2 "FILEs or both" vocab -o "$tmp/no" --source "$tmp/en"
+    refuses 2 "FILEs or both" vocab -o "$tmp/no" --target "$tmp/en" "$tmp/fr"
+    refuses 2 "FILEs or both" vocab -o "$tmp/no" --source "$tmp/fr" --target "$tmp/en" "$tmp/fr"
+    refuses 2 "unigram, bpe, char or word" vocab -o "$tmp/no" --model-type magic "$tmp/en"
+    refuses 2 "holds a model" vocab -o "$model" "$tmp/en"
+    refuses 1 "required_chars" vocab -o "$tmp/no" --size 5 "$tmp/en"
+    refuses 1 "$tmp/absent" vocab -o "$tmp/no" "$tmp/en" "$tmp/absent"
+    printf 'good\nbad \xff\n' >"$tmp/bytes"
+    refuses 1 "$tmp/bytes: line 2 is not valid UTF-8" vocab -o "$tmp/no" "$tmp/bytes"
+}
+
 # ---- devices and options that the library checks -------------------------------------------------
 
 test_devices() {
@@ -439,6 +470,7 @@ test_help
 test_misuse
 test_no_platform
 test_eval
+test_vocab
 [ -d "$model" ] && "$clformer" devices >/dev/null 2>&1 || finish 77
 test_devices
 test_wrong_values
