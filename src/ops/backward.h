@@ -35,7 +35,7 @@ void clf_op_activate_backward(clf_run *run, clf_tensor dx, clf_tensor dy, clf_te
 // ---- normalisation (ops/norm.c, cl/norm_backward.cl) --------------------------------------------
 
 // The gradient of clf_op_norm, called with the forward call's kind, epsilon, scale, bias, sum,
-// stats and dropout:
+// stats and dropout (`sum` and `stats` must be there; `sum` is x if nothing was added to it):
 //     dsum = d norm(sum) / d sum applied to dy, plus `extra` if present (which may be dsum)
 //     dx = dropout(dsum)   if dx is present (it may not be dsum unless the rate is 0)
 //     dscale (1, C) and dbias (1, C, may be absent) += over the rows

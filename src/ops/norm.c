@@ -32,7 +32,7 @@ void clf_op_norm(clf_run *run, clf_tensor y, clf_tensor x, clf_norm norm) {
         CLF_ARG_MATRIX(norm.stats),
         CLF_ARG_DROPOUT(norm.dropout),
     };
-    const int only_training = 8; // arguments
+    const int only_training = 8; // the last arguments, of stats and dropout
     const double passes = 2 + (norm.residual.chunk != NULL) + (norm.sum.chunk != NULL);
     const clf_cost cost = {.bytes = 4 * passes * rows * width, .flops = 8.0 * rows * width};
     clf_launch(run, &spec, clf_row_range(run->device, rows), cost, arguments,
