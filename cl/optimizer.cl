@@ -31,6 +31,7 @@
 #define UPDATE(type, load, store, i)                                                               \
     {                                                                                              \
         type g_ = load(gradient + i) * scale;                                                      \
+        store((type)(0.0f), gradient + i);                                                         \
         type m_ = beta1 * load(m + i) + (1.0f - beta1) * g_;                                       \
         type v_ = beta2 * load(v + i) + (1.0f - beta2) * (g_ * g_);                                \
         store(m_, m + i);                                                                          \
@@ -41,7 +42,7 @@
         UPDATE_AVERAGE(type, load, store, i, p_)                                                   \
     }
 
-__kernel void adam(TENSOR(float, p), TENSOR(const float, gradient), TENSOR(float, m),
+__kernel void adam(TENSOR(float, p), TENSOR(float, gradient), TENSOR(float, m),
                    TENSOR(float, v), TENSOR(float, average), const ulong n, const ulong span,
                    const float scale, const float beta1, const float beta2, const float step,
                    const float unbias, const float epsilon, const float shrink,

@@ -92,7 +92,8 @@ void clf_op_cross_entropy(clf_run *run, clf_tensor losses, clf_tensor logits, cl
 //     m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
 //     p = p - rate * (m / correction1 / (sqrt(v / correction2) + epsilon) + decay p)
 //     average = average + average_rate (p - average)   if present
-// correction = 1 - beta^step, computed by the caller in double.
+// correction = 1 - beta^step, computed by the caller in double. The gradient becomes zero, ready for
+// the next update's sums.
 typedef struct clf_adam {
     float rate, beta1, beta2, epsilon, decay, scale;
     float correction1, correction2;

@@ -48,7 +48,7 @@ void clf_op_adam(clf_run *run, clf_tensor p, clf_tensor gradient, clf_tensor m, 
         clf_arg_float((float)((double)a.rate * (double)a.decay)),
         clf_arg_float(a.average_rate),
     };
-    const clf_cost cost = {.bytes = (averages ? 36.0 : 28.0) * n, .flops = 15.0 * n};
+    const clf_cost cost = {.bytes = (averages ? 40.0 : 32.0) * n, .flops = 15.0 * n};
     clf_launch(run, &spec, span_range(run->device, n), cost, arguments, CLF_COUNT(arguments));
 }
 

@@ -61,8 +61,9 @@ static void run_adam(clf_device *device, int n, int steps, float decay, bool ave
         clf_op_adam(&kit.run, on_device[P].view, g.view, on_device[M].view, on_device[V].view,
                     average ? on_device[AVERAGE].view : (clf_tensor){0}, a);
         for (int i = 0; i < n; i++) reference_adam(&states[i], (double)gradient[i], &a);
+        opkit_get(&kit, &g, gradient);
+        for (int i = 0; i < n; i++) CU_ASSERT_EQUAL(gradient[i], 0);
         free(gradient);
-        opkit_drop(&g);
     }
     double *expected = malloc(sizeof *expected * count), *bound = malloc(sizeof *bound * count);
     static const char *const names[] = {"p", "m", "v", "average"};
