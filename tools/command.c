@@ -102,10 +102,14 @@ static bool store_float(const char *text, float *value) {
     return true;
 }
 
-static bool store_choice(const char *choices, const char *text, int *value) {
+static bool is_choice(const option_row *row) {
+    return row->argument && strchr(row->argument, '|');
+}
+
+static bool choose(const option_row *row, const char *text, int *value) {
     size_t size = strlen(text);
     int place = 0;
-    for (const char *at = choices; at; place++) {
+    for (const char *at = row->argument; at; place++) {
         if (strcspn(at, "|") == size && strncmp(at, text, size) == 0) {
             *value = place;
             return true;
@@ -118,14 +122,17 @@ static bool store_choice(const char *choices, const char *text, int *value) {
 
 static bool store(const option_row *row, void *values, const char *text) {
     void *place = (char *)values + row->offset;
+    int unused;
     switch (row->kind) {
     case OPTION_FLAG: *(bool *)place = true; return true;
-    case OPTION_STRING: *(const char **)place = text; return true;
+    case OPTION_STRING:
+        *(const char **)place = text;
+        return !is_choice(row) || choose(row, text, &unused);
     case OPTION_INT: return store_int(text, place);
     case OPTION_INT64: return store_int64(text, place);
     case OPTION_FLOAT: return store_float(text, place);
     case OPTION_DOUBLE: return store_double(text, place);
-    case OPTION_CHOICE: return store_choice(row->argument, text, place);
+    case OPTION_CHOICE: return choose(row, text, place);
     default: return false;
     }
 }
@@ -171,9 +178,8 @@ bool parse_options(const command *command, void *values, int *argc, char ***argv
             return false;
         }
         if (!store(row, values, optarg)) {
-            complain("--%s %s: %s%s", row->name, optarg,
-                     row->kind == OPTION_CHOICE ? "use " : "not a number",
-                     row->kind == OPTION_CHOICE ? row->argument : "");
+            complain("--%s %s: %s%s", row->name, optarg, is_choice(row) ? "use " : "not a number",
+                     is_choice(row) ? row->argument : "");
             return false;
         }
     }

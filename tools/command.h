@@ -27,8 +27,8 @@ typedef struct option_row {
         OPTION_INT64,
         OPTION_FLOAT,
         OPTION_DOUBLE,
-        OPTION_STRING,
-        OPTION_CHOICE, // an enum's number: the place of the value in `argument`, "this|that|..."
+        OPTION_STRING, // one of `argument`, if that is "this|that|..."
+        OPTION_CHOICE, // an enum's number: the value's place in such an `argument`
         OPTION_GROUP   // no option: `help` is the heading of those that follow
     } kind;
     size_t offset;
@@ -46,7 +46,7 @@ typedef struct command {
 } command;
 
 extern const command command_translate, command_score, command_eval, command_devices, command_probe,
-    command_vocab;
+    command_vocab, command_train;
 
 // The options that every command which opens a device takes. A subcommand's struct begins with it
 // and its table begins with COMMON_OPTIONS.

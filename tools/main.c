@@ -7,19 +7,16 @@
 #include <string.h>
 
 static const command *const commands[] = {
-    &command_translate,
-    &command_score,
-    &command_eval,
-    &command_vocab,
-    &command_devices,
-    &command_probe,
+    &command_translate, &command_score,   &command_eval,  &command_vocab,
+    &command_train,     &command_devices, &command_probe,
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_usage(FILE *out) {
     fputs("usage: clformer COMMAND [options]\n\n"
-          "Translates with Transformer models on any OpenCL device.\n\ncommands:\n",
+          "Translates with Transformer models, and trains them, on any OpenCL device.\n\n"
+          "commands:\n",
           out);
     for (int i = 0; i < COMMANDS; i++) {
         fprintf(out, "  %-11s %s\n", commands[i]->name, commands[i]->summary);
