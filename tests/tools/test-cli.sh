@@ -69,7 +69,7 @@ mentions() { [ "$code" -eq "$1" ] && [[ $2 == *"$3"* ]]; }
 # Every option of a command's help stands in the man page.
 in_man_page() {
     local option
-    for option in $(grep -o -e '--[a-z-]*' <<<"$out" | sort -u); do
+    for option in $(grep -o -e '--[a-z0-9-]*' <<<"$out" | sort -u); do
         grep -q -e "${option//-/\\\\-}\\b" "$man_page" || {
             echo "$option is not in the man page"
             return 1
