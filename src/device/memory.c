@@ -319,6 +319,14 @@ void clf_transfer_wait(clf_run *run, clf_transfer *transfer) {
     free(transfer);
 }
 
+bool clf_transfer_is_done(const clf_transfer *transfer) {
+    cl_int state = CL_COMPLETE;
+    if (!transfer) return true;
+    const cl_int code = clGetEventInfo(transfer->event, CL_EVENT_COMMAND_EXECUTION_STATUS,
+                                       sizeof state, &state, NULL);
+    return code != CL_SUCCESS || state <= CL_COMPLETE; // waiting tells of errors
+}
+
 void clf_copy(clf_run *run, clf_tensor to, clf_tensor from) {
     span target, source;
     if (to.rows != from.rows || to.cols != from.cols || to.dtype != from.dtype) {

@@ -68,6 +68,8 @@ void clf_read(clf_run *run, clf_tensor t, void *data);
 typedef struct clf_transfer clf_transfer;
 clf_transfer *clf_read_start(clf_run *run, clf_tensor t, void *data);
 void clf_transfer_wait(clf_run *run, clf_transfer *transfer);
+// Whether waiting would return at once. What was queued must have been flushed.
+bool clf_transfer_is_done(const clf_transfer *transfer);
 // Device to device; same shape and dtype, both with stride == cols.
 void clf_copy(clf_run *run, clf_tensor to, clf_tensor from);
 void clf_fill_zero(clf_run *run, clf_tensor t);

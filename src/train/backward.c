@@ -127,6 +127,11 @@ static void layer_backward(backward *b, clf_model *gradients, int i) {
     self_backward(b, gradient, i, clf_layer_input(p, i));
 }
 
+static void tell_ready(const clf_side_pass *p, int layer) {
+    if (p->options->ready && layer < p->size.layers)
+        p->options->ready(p->options->user, p->run, p->side, layer);
+}
+
 clf_tensor clf_side_backward(const clf_side_pass *p, clf_model *gradients, clf_tensor d,
                              clf_tensor dmemory, bool recompute) {
     const int rows = p->own->rows, width = p->model->config.width;
@@ -148,10 +153,13 @@ clf_tensor clf_side_backward(const clf_side_pass *p, clf_model *gradients, clf_t
     for (int i = p->size.layers - 1; i >= 0; i--) {
         if (recompute && i < p->size.layers - 1) clf_layer_forward(p, i);
         layer_backward(&b, gradients, i);
+        // A pre-norm layer's first norm belongs to the join before it.
+        tell_ready(p, p->model->config.pre_norm ? i + 1 : i);
     }
-    if (p->model->config.pre_norm)
-        join_backward(&b, gradients, -1, CLF_SUB_FFN, CLF_SITE_EMBEDDING, &p->enter);
-    return p->model->config.pre_norm ? b.dout : b.d;
+    if (!p->model->config.pre_norm) return b.d;
+    join_backward(&b, gradients, -1, CLF_SUB_FFN, CLF_SITE_EMBEDDING, &p->enter);
+    tell_ready(p, 0);
+    return b.dout;
 }
 
 void clf_embedding_backward(const clf_side_pass *p, clf_model *gradients, clf_tensor d,
@@ -164,4 +172,5 @@ void clf_embedding_backward(const clf_side_pass *p, clf_model *gradients, clf_te
         clf_op_activate_backward(p->run, d, d, d, CLF_ACT_NONE, dropout);
     clf_op_embed_backward(p->run, gradient->embedding, d, ids, config->embedding_scale);
     if (where.rows.chunk) clf_op_positions_backward(p->run, gradient->positions, d, where);
+    tell_ready(p, -1);
 }

@@ -25,6 +25,11 @@ typedef struct clf_pass_options {
     uint64_t seed;  // of dropout
     uint32_t step;  // another one for each pass that shall draw other masks
     bool recompute; // keep each layer's input only and compute the layer again before its gradient
+    // Called, unless NULL, when all is queued that adds to the gradients of a layer's parameters;
+    // with layer -1, to those of this side that stand outside its layers (clf_param.side). In the
+    // order in which the pass completes them: the decoder's last layer first.
+    void (*ready)(void *user, clf_run *run, clf_side side, int layer);
+    void *user;
 } clf_pass_options;
 
 // Runs the pass. losses (T, 2) receives what clf_op_cross_entropy gives for each target row. The

@@ -77,20 +77,27 @@ static clf_status fail_too_large(const clf_trainer *t, int tokens) {
                     tokens, (double)t->plan.device_bytes / mib);
 }
 
-// Finds the largest micro-batch that fits, or checks the one that is given.
+static clf_status try_batch(clf_trainer *t, int tokens, extent *e) {
+    CLF_TRY(open_feed(t, tokens));
+    CLF_TRY(walk_epoch(t, e));
+    return count_activations(t, e, &t->plan.activation_bytes);
+}
+
+// Finds the largest micro-batch that fits on all ranks, or checks the one that is given.
 static clf_status choose_batch(clf_trainer *t, extent *e) {
     const bool given = t->options.batch_tokens > 0;
     int tokens = given ? t->options.batch_tokens : MOST_TOKENS;
     for (;; tokens /= 2) {
-        CLF_TRY(open_feed(t, tokens));
-        CLF_TRY(walk_epoch(t, e));
-        CLF_TRY(count_activations(t, e, &t->plan.activation_bytes));
+        CLF_TRY(try_batch(t, tokens, e));
         // The system and the driver want some of the device's memory too.
         const uint64_t room = t->plan.device_bytes / 10 * 9;
         if (t->plan.state_bytes + t->plan.activation_bytes <= room) break;
         if (given || tokens / 2 < LEAST_TOKENS) return fail_too_large(t, tokens);
     }
-    t->options.batch_tokens = t->plan.batch_tokens = tokens;
+    int least = tokens;
+    CLF_TRY(clf_exchange_least(t->exchange, &least));
+    if (least < tokens) CLF_TRY(try_batch(t, least, e));
+    t->options.batch_tokens = t->plan.batch_tokens = least;
     return CLF_OK;
 }
 

@@ -96,11 +96,11 @@ static clf_status restore(clf_trainer *t, const char *path) {
                         path);
     }
     t->state = state;
-    return clf_batches_seek(t->feed.batches, state.position);
+    return CLF_OK;
 }
 
 // The newest checkpoint that is whole.
-static clf_status resume(clf_trainer *t) {
+static clf_status restore_newest(clf_trainer *t) {
     char **paths = NULL;
     int count = 0;
     CLF_TRY(clf_checkpoint_list(t->checkpoints, &paths, &count));
@@ -114,11 +114,18 @@ static clf_status resume(clf_trainer *t) {
     return status;
 }
 
+// All ranks go on from where the first one stands.
+static clf_status resume(clf_trainer *t) {
+    if (t->options.resume && clf_exchange_rank(t->exchange) == 0) CLF_TRY(restore_newest(t));
+    CLF_TRY(clf_trainer_align(t));
+    return clf_batches_seek(t->feed.batches, t->state.position);
+}
+
 static clf_status prepare_output(clf_trainer *t) {
     t->checkpoints = clf_path_join(t->options.output, "checkpoints");
     if (!t->checkpoints) return clf_fail_memory();
-    if (clf_exchange_rank(t->exchange) != 0) return CLF_OK;
     CLF_TRY(clf_file_make_directory(t->checkpoints));
+    if (clf_exchange_rank(t->exchange) != 0) return CLF_OK;
     char **paths = NULL;
     int count = 0;
     CLF_TRY(clf_checkpoint_list(t->checkpoints, &paths, &count));
@@ -131,18 +138,46 @@ static clf_status prepare_output(clf_trainer *t) {
                     t->options.output);
 }
 
+// One after another, so that none writes a file that another one is writing: the first of all, the
+// first of each machine, which may have disks of their own, and the others, who find it all made.
+static clf_status open_files(clf_trainer *t) {
+    clf_train_rank rank;
+    CLF_TRY(clf_train_get_rank(&rank));
+    const int own = rank.rank == 0 ? 0 : rank.local_rank == 0 ? 1 : 2;
+    for (int turn = 0; turn < 3; turn++) {
+        if (turn == own) {
+            CLF_TRY(prepare_output(t));
+            CLF_TRY(open_texts(t));
+        }
+        CLF_TRY(clf_exchange_sum(t->exchange, NULL, 0));
+    }
+    return CLF_OK;
+}
+
+static clf_status check_alike(clf_trainer *t) {
+    char first[CLF_HASH_TEXT];
+    memcpy(first, t->state.recipe, sizeof first);
+    CLF_TRY(clf_exchange_share(t->exchange, first, sizeof first));
+    if (strcmp(first, t->state.recipe) == 0) return CLF_OK;
+    return clf_fail(CLF_ERROR_ARGUMENT,
+                    "processes 0 and %d of the training have different options or texts",
+                    clf_exchange_rank(t->exchange));
+}
+
 static clf_status open_trainer(clf_trainer *t, const clf_train_options *options) {
     CLF_TRY(clf_recipe_resolve(options, &t->options));
     CLF_TRY(clf_exchange_open(&t->exchange));
-    CLF_TRY(prepare_output(t));
-    CLF_TRY(open_texts(t));
+    if (clf_exchange_rank(t->exchange) != 0)
+        t->events = (clf_train_events){.user = t->events.user, .progress = t->events.progress};
+    CLF_TRY(open_files(t));
     CLF_TRY(open_model(t));
+    CLF_TRY(clf_exchange_prepare(t->exchange, clf_optimizer_gradients(t->optimizer)));
     CLF_TRY(clf_trainer_plan(t));
     t->state = (clf_train_state){.best = NAN, .loss_scale = 1};
     clf_recipe_hash(&t->options, &t->config, clf_corpus_count(t->corpus),
                     t->options.accumulate * clf_exchange_count(t->exchange), t->state.recipe);
-    if (t->options.resume) CLF_TRY(resume(t));
-    return CLF_OK;
+    CLF_TRY(check_alike(t));
+    return resume(t);
 }
 
 static void close_trainer(clf_trainer *t) {

@@ -43,11 +43,17 @@ clf_status clf_trainer_plan(clf_trainer *t);
 // CLF_ERROR_NUMERIC. `*ended`: an epoch has ended.
 clf_status clf_trainer_update(clf_trainer *t, bool *ended);
 
+// ---- align.c ----
+// All ranks take over the first one's state, model, moments and average.
+clf_status clf_trainer_align(clf_trainer *t);
+
 // ---- validate.c ----
 // Validates the model as it would be saved; the best one is saved. Sets state.since_best.
 clf_status clf_trainer_validate(clf_trainer *t);
 // Saves the model as the directory that the training is for.
 clf_status clf_trainer_export(clf_trainer *t, const char *directory);
+// Saves the state. All ranks go on with what is saved, so that devices whose roundings differ do
+// not drift apart, and a resumed training goes on like this one.
 clf_status clf_trainer_checkpoint(clf_trainer *t);
 
 #endif

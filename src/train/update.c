@@ -67,17 +67,24 @@ static void add_losses(clf_run *run, clf_tensor losses, sums *s) {
     free(rows);
 }
 
-// Forward and backward of the micro-batch in the feed.
-static clf_status run_pass(clf_trainer *t, sums *s) {
+// Forward and backward of the micro-batch in the feed. The gradients are summed over the ranks
+// with the last one of an update.
+static clf_status run_pass(clf_trainer *t, sums *s, bool last) {
     clf_run run = clf_run_begin(t->device);
     clf_pass_options options = clf_recipe_pass(&t->options);
     options.step = (uint32_t)t->state.passes;
+    if (last) {
+        clf_run_fail(&run, clf_exchange_begin(t->exchange));
+        options.ready = clf_exchange_ready;
+        options.user = t->exchange;
+    }
     const bool altered = alter(t, &run, &options);
     const clf_arena_mark mark = clf_arena_get_mark(t->arena);
     const clf_train_batch batch = clf_feed_upload(&run, &t->feed, t->model, t->arena, altered);
     const clf_tensor losses = clf_arena_take(&run, t->arena, t->feed.target_tokens, 2, CLF_F32);
     clf_train_pass(&run, t->model, clf_optimizer_gradients(t->optimizer), t->arena, &batch,
                    &options, losses);
+    if (last) clf_exchange_finish(&run, t->exchange);
     add_losses(&run, losses, s);
     clf_arena_rewind(t->arena, mark);
     return clf_run_finish(&run);
@@ -93,7 +100,8 @@ static clf_status run_passes(clf_trainer *t, sums *s, bool *ended) {
         *ended |= wrapped;
         s->source_tokens += t->feed.source_tokens;
         s->target_tokens += t->feed.target_tokens;
-        if (i % ranks == own) CLF_TRY(run_pass(t, s));
+        const bool last = i / ranks == t->options.accumulate - 1;
+        if (i % ranks == own) CLF_TRY(run_pass(t, s, last));
         t->state.passes++;
     }
     t->state.position = clf_batches_tell(t->feed.batches);
@@ -160,7 +168,6 @@ clf_status clf_trainer_update(clf_trainer *t, bool *ended) {
     s.nll = totals[1];
 
     clf_run run = clf_run_begin(t->device);
-    clf_exchange_gradients(&run, t->exchange, clf_optimizer_gradients(t->optimizer));
     const double scale = 1 / s.target_tokens;
     const double norm = clf_optimizer_norm(&run, t->optimizer, scale);
     if (run.status != CLF_OK) return run.status;

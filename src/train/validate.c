@@ -42,8 +42,7 @@ clf_status clf_trainer_export(clf_trainer *t, const char *directory) {
     return clf_format_save(directory, shown, &t->generation, &options);
 }
 
-clf_status clf_trainer_checkpoint(clf_trainer *t) {
-    if (clf_exchange_rank(t->exchange) != 0) return CLF_OK;
+static clf_status save(clf_trainer *t) {
     char name[64];
     snprintf(name, sizeof name, "update-%08lld.safetensors", (long long)t->state.updates);
     char *path = clf_path_join(t->checkpoints, name);
@@ -54,6 +53,11 @@ clf_status clf_trainer_checkpoint(clf_trainer *t) {
         t->events.saved(t->events.user, (uint64_t)t->state.updates, path);
     free(path);
     return status;
+}
+
+clf_status clf_trainer_checkpoint(clf_trainer *t) {
+    if (clf_exchange_rank(t->exchange) == 0) CLF_TRY(save(t));
+    return clf_trainer_align(t);
 }
 
 // Sums of losses over the validation text.
@@ -134,11 +138,6 @@ static clf_status validate(clf_trainer *t) {
 }
 
 clf_status clf_trainer_validate(clf_trainer *t) {
-    clf_status status = CLF_OK;
-    if (clf_exchange_rank(t->exchange) == 0) status = validate(t);
-    double failed = status != CLF_OK;
-    CLF_TRY(clf_exchange_sum(t->exchange, &failed, 1));
-    if (status != CLF_OK) return status;
-    if (failed > 0) return clf_fail(CLF_ERROR_IO, "the first rank failed to validate");
+    if (clf_exchange_rank(t->exchange) == 0) CLF_TRY(validate(t));
     return clf_exchange_share(t->exchange, &t->state, sizeof t->state);
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// Without MPI: one rank.
 #include "train/exchange.h"
 
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 #include "base/fail.h"
 
 struct clf_exchange {
-    int rank, count;
+    int count;
 };
 
 clf_status clf_exchange_open(clf_exchange **exchange) {
@@ -24,31 +25,45 @@ void clf_exchange_close(clf_exchange *exchange) {
 }
 
 int clf_exchange_rank(const clf_exchange *exchange) {
-    return exchange->rank;
+    (void)exchange;
+    return 0;
 }
 
 int clf_exchange_count(const clf_exchange *exchange) {
     return exchange->count;
 }
 
-void clf_exchange_gradients(clf_run *run, clf_exchange *exchange, clf_model *gradients) {
-    (void)run;
-    (void)exchange;
-    (void)gradients;
+clf_status clf_exchange_sum(clf_exchange *exchange, double *values, int count) {
+    (void)exchange, (void)values, (void)count;
+    return CLF_OK;
 }
 
-clf_status clf_exchange_sum(clf_exchange *exchange, double *values, int count) {
-    (void)exchange;
-    (void)values;
-    (void)count;
+clf_status clf_exchange_least(clf_exchange *exchange, int *value) {
+    (void)exchange, (void)value;
     return CLF_OK;
 }
 
 clf_status clf_exchange_share(clf_exchange *exchange, void *data, size_t size) {
-    (void)exchange;
-    (void)data;
-    (void)size;
+    (void)exchange, (void)data, (void)size;
     return CLF_OK;
+}
+
+clf_status clf_exchange_prepare(clf_exchange *exchange, clf_model *gradients) {
+    (void)exchange, (void)gradients;
+    return CLF_OK;
+}
+
+clf_status clf_exchange_begin(clf_exchange *exchange) {
+    (void)exchange;
+    return CLF_OK;
+}
+
+void clf_exchange_ready(void *exchange, clf_run *run, clf_side side, int layer) {
+    (void)exchange, (void)run, (void)side, (void)layer;
+}
+
+void clf_exchange_finish(clf_run *run, clf_exchange *exchange) {
+    (void)run, (void)exchange;
 }
 
 clf_status clf_train_get_rank(clf_train_rank *rank) {
