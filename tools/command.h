@@ -45,8 +45,8 @@ typedef struct command {
     int (*run)(int argc, char **argv); // returns an exit code
 } command;
 
-extern const command command_translate, command_score, command_eval, command_devices, command_probe,
-    command_vocab, command_train;
+extern const command command_translate, command_score, command_eval, command_vocab, command_train,
+    command_convert, command_devices, command_probe;
 
 // The options that every command which opens a device takes. A subcommand's struct begins with it
 // and its table begins with COMMON_OPTIONS.

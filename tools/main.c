@@ -7,8 +7,8 @@
 #include <string.h>
 
 static const command *const commands[] = {
-    &command_translate, &command_score,   &command_eval,  &command_vocab,
-    &command_train,     &command_devices, &command_probe,
+    &command_translate, &command_score,   &command_eval,    &command_vocab,
+    &command_train,     &command_convert, &command_devices, &command_probe,
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

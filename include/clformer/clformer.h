@@ -3,6 +3,7 @@
 #ifndef CLFORMER_CLFORMER_H
 #define CLFORMER_CLFORMER_H
 
+#include <clformer/convert.h>
 #include <clformer/device.h>
 #include <clformer/evaluate.h>
 #include <clformer/log.h>

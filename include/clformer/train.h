@@ -109,7 +109,7 @@ typedef struct clf_train_options {
     int max_epochs;         // default: 20 if max_updates is not given
     int64_t validate_every; // updates; default: each epoch
     int64_t save_every;     // updates between checkpoints; default: at each validation
-    int keep;               // checkpoints that are kept; default 1, at least average_checkpoints
+    int keep;               // checkpoints that are kept; default 2, at least average_checkpoints
     int patience;           // validations without progress that end the training; default: never
     bool best_by_bleu;      // progress is higher BLEU; default: lower validation loss
 

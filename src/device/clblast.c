@@ -20,7 +20,7 @@ static bool is_matrix(clf_tensor t, int rows, int cols) {
 
 void clf_clblast_gemm(clf_run *run, clf_tensor y, clf_tensor x, clf_tensor w, float beta) {
     clf_device *device = run->device;
-    if (run->status != CLF_OK || y.rows == 0 || y.cols == 0) return;
+    if (run->status != CLF_OK || run->dry || y.rows == 0 || y.cols == 0) return;
     if (!is_matrix(x, y.rows, w.rows) || !is_matrix(w, x.cols, y.cols) ||
         !is_matrix(y, x.rows, w.cols)) {
         clf_run_fail(run, clf_fail(CLF_ERROR_ARGUMENT, "float product (%d, %d) = (%d, %d) (%d, %d)",

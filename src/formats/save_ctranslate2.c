@@ -39,6 +39,7 @@ typedef struct writer {
     int alias_count;
     bool failed;                  // to allocate a variable
     bool zero_start;              // the decoder starts from a zero vector
+    bool zero_bias;               // the output's bias is not written
     int source_rows, target_rows; // of the vocabularies
 } writer;
 
@@ -127,7 +128,10 @@ static void add_param(writer *w, const clf_param *p) {
         if (c->share_embeddings) snprintf(v.name, sizeof v.name, "decoder/embeddings/weight");
         break;
     case CLF_PARAM_OUTPUT: v.rows = w->target_rows; break;
-    case CLF_PARAM_OUTPUT_BIAS: v.cols = w->target_rows; break;
+    case CLF_PARAM_OUTPUT_BIAS:
+        if (w->zero_bias) return;
+        v.cols = w->target_rows;
+        break;
     case CLF_PARAM_POSITIONS:
         v.first = c->position_offset;
         v.rows = c->max_positions;
@@ -364,34 +368,41 @@ static clf_status write_config(const writer *w) {
     return clf_saving_json(s, "config.json", root);
 }
 
+// Whether a row of a parameter, if there is such a parameter, is zero.
+static clf_status is_zero(clf_saving *s, clf_param_kind kind, clf_side side, int row, bool *zero) {
+    for (int i = 0; i < s->count; i++) {
+        const clf_param *p = &s->params[i];
+        if (p->kind != kind || p->side != side) continue;
+        CLF_TRY(clf_saving_read(s, p));
+        const float *values = s->data + (size_t)row * (size_t)p->cols;
+        *zero = true;
+        for (int k = 0; k < p->cols && *zero; k++) *zero = values[k] == 0;
+    }
+    return CLF_OK;
+}
+
 // Marian's start token is its padding, a last row of zeros that must never be produced. This format
 // has no row for it, and a flag instead.
-static clf_status plan_start(writer *w) {
+static clf_status plan(writer *w) {
     clf_saving *s = w->s;
     const clf_config *c = s->config;
+    int last = c->target_vocabulary - 1;
+    clf_side side = c->share_embeddings ? CLF_ENCODER : CLF_DECODER;
     w->source_rows = c->source_vocabulary;
     w->target_rows = c->target_vocabulary;
     w->zero_start = c->start_token < 0;
-    if (w->zero_start || c->start_token != c->target_vocabulary - 1) return CLF_OK;
-    clf_side side = c->share_embeddings ? CLF_ENCODER : CLF_DECODER;
-    for (int i = 0; i < s->count; i++) {
-        const clf_param *p = &s->params[i];
-        if (p->kind != CLF_PARAM_EMBEDDING || p->side != side) continue;
-        CLF_TRY(clf_saving_read(s, p));
-        const float *row = s->data + (size_t)(p->rows - 1) * (size_t)p->cols;
-        for (int k = 0; k < p->cols; k++) {
-            if (row[k] != 0) return CLF_OK;
-        }
-    }
-    w->zero_start = true;
+    CLF_TRY(is_zero(s, CLF_PARAM_OUTPUT_BIAS, CLF_DECODER, 0, &w->zero_bias));
+    if (c->start_token != last) return CLF_OK;
+    CLF_TRY(is_zero(s, CLF_PARAM_EMBEDDING, side, last, &w->zero_start));
+    if (!w->zero_start) return CLF_OK;
     w->target_rows--;
-    if (c->share_embeddings) w->source_rows--;
+    if (s->source == s->target && c->pad_token == last) w->source_rows--;
     return CLF_OK;
 }
 
 static clf_status write_directory(clf_saving *s) {
     writer w = {.s = s};
-    clf_status status = plan_start(&w);
+    clf_status status = plan(&w);
     if (status == CLF_OK) status = list_variables(&w);
     if (status == CLF_OK) status = write_text(&w);
     if (status == CLF_OK) status = write_config(&w);

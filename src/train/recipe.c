@@ -152,7 +152,6 @@ clf_status clf_recipe_resolve(const clf_train_options *options, clf_train_option
     o.label_smoothing = or_default(o.label_smoothing, 0.1f);
     o.token_noise = or_default(o.token_noise, 0);
     if (o.learning_rate == 0) o.learning_rate = o.shape.width > 512 ? 5e-4 : 7e-4;
-    if (o.warmup < 0) o.warmup = 0;
     o.beta1 = or_default(o.beta1, 0.9f);
     o.beta2 = or_default(o.beta2, 0.98f);
     o.adam_epsilon = or_default(o.adam_epsilon, 1e-9f);
@@ -265,8 +264,8 @@ clf_schedule clf_recipe_schedule(const clf_train_options *options, int64_t updat
                                               [CLF_TRAIN_LINEAR] = CLF_SCHEDULE_LINEAR,
                                               [CLF_TRAIN_COSINE] = CLF_SCHEDULE_COSINE,
                                               [CLF_TRAIN_CONSTANT] = CLF_SCHEDULE_CONSTANT};
-    int64_t warmup = options->warmup;
-    if (warmup == 0) warmup = updates / 10 < 4000 ? updates / 10 : 4000;
+    int64_t warmup = options->warmup > 0 ? options->warmup : 0;
+    if (options->warmup == 0) warmup = updates / 10 < 4000 ? updates / 10 : 4000;
     return (clf_schedule){.kind = kinds[options->schedule],
                           .peak = options->learning_rate,
                           .warmup = warmup,

@@ -17,6 +17,7 @@
 
 #include "base/file.h"
 #include "formats/internal.h"
+#include "formats/safetensors.h"
 #include "formats/safetensors_write.h"
 #include "formats/save.h"
 #include "modelkit.h"
@@ -91,8 +92,16 @@ static void check_param(clf_format *a, const clf_param *p, clf_format *b, const 
     free(y);
 }
 
+static bool is_zero(clf_format *format, const clf_param *param) {
+    float *values = modelkit_values(format, param);
+    bool zero = values != NULL;
+    for (int i = 0; i < param->rows * param->cols && zero; i++) zero = values[i] == 0;
+    free(values);
+    return zero;
+}
+
 // Each parameter of `a` is in `b`, which may have a table of positions besides and lack the row of
-// the padding token.
+// the padding token and a bias of zeros.
 static void check_values(clf_format *a, clf_format *b, double bound) {
     clf_param *p, *q;
     int n, m, compared = 0;
@@ -102,6 +111,10 @@ static void check_values(clf_format *a, clf_format *b, double bound) {
         for (int j = 0; j < m; j++) {
             if (strcmp(p[i].name, q[j].name) != 0) continue;
             check_param(a, &p[i], b, &q[j], p[i].matrix ? bound : fmin(bound, 0x1p-11));
+            compared++;
+        }
+        if (p[i].kind == CLF_PARAM_OUTPUT_BIAS && !clf_format_config(b)->output_bias) {
+            CU_ASSERT(is_zero(a, &p[i]));
             compared++;
         }
     }
@@ -137,7 +150,6 @@ static void check_config(const clf_config *a, const clf_config *b, bool marian) 
     CU_ASSERT_EQUAL(a->width, b->width);
     CU_ASSERT_EQUAL(a->share_embeddings, b->share_embeddings);
     CU_ASSERT_EQUAL(a->tie_output, b->tie_output);
-    CU_ASSERT_EQUAL(a->output_bias, b->output_bias);
     CU_ASSERT_EQUAL(a->linear_bias, b->linear_bias);
     CU_ASSERT_EQUAL(a->pre_norm, b->pre_norm);
     CU_ASSERT_EQUAL(a->final_norm, b->final_norm);
@@ -149,6 +161,7 @@ static void check_config(const clf_config *a, const clf_config *b, bool marian) 
     CU_ASSERT_EQUAL(a->gated, b->gated);
     CU_ASSERT_EQUAL(a->embedding_scale, b->embedding_scale);
     if (!marian) return; // CTranslate2 says these in its own way
+    CU_ASSERT_EQUAL(a->output_bias, b->output_bias);
     CU_ASSERT_EQUAL(a->source_vocabulary, b->source_vocabulary);
     CU_ASSERT_EQUAL(a->target_vocabulary, b->target_vocabulary);
     CU_ASSERT_EQUAL(a->positions, b->positions);
@@ -272,9 +285,144 @@ static void test_segmented(void) {
     clf_format_close(a);
 }
 
-static const clf_test tests[] = {{"segmented", test_segmented},
-                                 {"huggingface", test_huggingface},
+// The number of files in a directory, 0 if there is none.
+static int count_files(const char *directory) {
+    DIR *entries = opendir(directory);
+    int count = 0;
+    for (struct dirent *entry; entries && (entry = readdir(entries));) {
+        count += entry->d_name[0] != '.';
+        CU_ASSERT_PTR_NULL(strstr(entry->d_name, CLF_FILE_TEMPORARY));
+    }
+    if (entries) closedir(entries);
+    return count;
+}
+
+// Files longer than a limit cannot be written, as on a full disk: the message names the file, no
+// temporary file stays, and a model that was there before stays whole.
+static void full_disk(clf_save_kind kind, const char *weights) {
+    struct rlimit before, low;
+    const char *directory = new_directory();
+    clf_format *format = open_model(clf_test_golden("marian-bias")), *again;
+    if (!format) return;
+    CLF_ASSERT_OK(save(format, kind, CLF_F16, directory));
+    int files = count_files(directory);
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before);
+    low = before;
+    for (rlim_t limit = 0; limit < 42000; limit += limit < 4000 ? 500 : 9000) {
+        low.rlim_cur = limit;
+        setrlimit(RLIMIT_FSIZE, &low);
+        clf_status status = save(format, kind, CLF_F32, directory);
+        setrlimit(RLIMIT_FSIZE, &before);
+        CU_ASSERT_EQUAL(status, CLF_ERROR_IO);
+        CU_ASSERT_PTR_NOT_NULL(strstr(clf_last_error(), directory));
+        CU_ASSERT_PTR_NOT_NULL(strstr(clf_last_error(), "cannot write"));
+        if (limit >= 4000) CU_ASSERT_PTR_NOT_NULL(strstr(clf_last_error(), weights));
+        CU_ASSERT_EQUAL(count_files(directory), files);
+        if ((again = open_model(directory))) clf_format_close(again);
+    }
+    signal(SIGXFSZ, handler);
+    CLF_ASSERT_OK(save(format, kind, CLF_F32, directory));
+    clf_format_close(format);
+}
+
+static void test_full_disk(void) {
+    full_disk(CLF_SAVE_HUGGINGFACE, "model.safetensors");
+    full_disk(CLF_SAVE_CTRANSLATE2, "model.bin");
+}
+
+// Directories that cannot be made or written, and options that make no sense.
+static void test_refused(void) {
+    clf_format *format = open_model(clf_test_golden("marian-bias"));
+    if (!format) return;
+    CU_ASSERT_EQUAL(save(format, CLF_SAVE_HUGGINGFACE, CLF_F32, "/dev/null/x"), CLF_ERROR_IO);
+    CU_ASSERT_EQUAL(save(format, CLF_SAVE_HUGGINGFACE, CLF_F32, "/dev/null"), CLF_ERROR_IO);
+    CU_ASSERT_PTR_NOT_NULL(strstr(clf_last_error(), "/dev/null"));
+    CU_ASSERT_EQUAL(save(format, CLF_SAVE_HUGGINGFACE, CLF_I8, "x"), CLF_ERROR_UNSUPPORTED);
+    CU_ASSERT_EQUAL(save(format, CLF_SAVE_CTRANSLATE2, CLF_BF16, "x"), CLF_ERROR_UNSUPPORTED);
+    format->config.pre_norm = true;
+    CU_ASSERT_EQUAL(save(format, CLF_SAVE_HUGGINGFACE, CLF_F32, "x"), CLF_ERROR_UNSUPPORTED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(clf_last_error(), "pre-norm"));
+    CU_ASSERT(!clf_file_exists("x"));
+    clf_format_close(format);
+}
+
+// Values that half cannot hold.
+static clf_status find_large(void *self, const clf_param *param, float *data) {
+    for (int i = 0; i < param->rows * param->cols; i++) data[i] = *(const float *)self;
+    return CLF_OK;
+}
+
+static void test_range(void) {
+    static float values[] = {65519.0f, 65520.0f, -1e30f, NAN, INFINITY};
+    clf_format *format = open_model(clf_test_golden("marian-bias"));
+    if (!format) return;
+    for (int i = 0; i < 5; i++) {
+        const char *directory = new_directory();
+        clf_values source = {.self = &values[i], .read = find_large};
+        clf_save_options options = options_of(format, CLF_SAVE_HUGGINGFACE, CLF_F16);
+        clf_status status = clf_format_save_values(directory, &format->config, source,
+                                                   &format->generation, &options);
+        CU_ASSERT_EQUAL(status, i == 0 ? CLF_OK : CLF_ERROR_NUMERIC);
+        options = options_of(format, CLF_SAVE_CTRANSLATE2, CLF_I8);
+        status = clf_format_save_values(directory, &format->config, source, &format->generation,
+                                        &options);
+        CU_ASSERT_EQUAL(status, i < 3 ? CLF_OK : CLF_ERROR_NUMERIC);
+    }
+    clf_format_close(format);
+}
+
+// The writer of safetensors by itself: what it writes is read, what was promised must come.
+static void test_writer(void) {
+    static const float data[] = {1, -2, 3};
+    const int64_t shape[] = {3};
+    char path[4096];
+    clf_safetensors_writer *w = NULL;
+    snprintf(path, sizeof path, "%s/w.safetensors", clf_test_directory());
+    CU_ASSERT_EQUAL(clf_safetensors_create("/dev/null/x", &w), CLF_ERROR_IO);
+    CU_ASSERT_PTR_NULL(w);
+    CLF_ASSERT_OK(clf_safetensors_create(path, &w));
+    CLF_ASSERT_OK(clf_safetensors_note(w, "a \"key\"", "some\ntext"));
+    CLF_ASSERT_OK(clf_safetensors_declare(w, "x", CLF_F32, shape, 1));
+    CLF_ASSERT_OK(clf_safetensors_declare(w, "X", CLF_U8, shape, 1));
+    CU_ASSERT_EQUAL(clf_safetensors_declare(w, "x", CLF_F32, shape, 1), CLF_ERROR_ARGUMENT);
+    CLF_ASSERT_OK(clf_safetensors_put(w, data, 4));
+    CLF_ASSERT_OK(clf_safetensors_put(w, data + 1, 8));
+    CU_ASSERT_EQUAL(clf_safetensors_declare(w, "y", CLF_F32, shape, 1), CLF_ERROR_ARGUMENT);
+    CU_ASSERT_EQUAL(clf_safetensors_put(w, data, 4), CLF_ERROR_ARGUMENT);
+    CU_ASSERT(!clf_file_exists(path));
+    CLF_ASSERT_OK(clf_safetensors_put(w, "abc", 3));
+    CLF_ASSERT_OK(clf_safetensors_finish(w));
+    clf_store store = {0};
+    clf_json notes = {0};
+    if (CLF_ASSERT_OK(clf_safetensors_open_file(path, &store, &notes))) {
+        CLF_ASSERT_OK(clf_store_sort(&store));
+        const clf_stored *x = clf_store_find(&store, "x"), *y = clf_store_find(&store, "X");
+        CU_ASSERT(x && x->rank == 1 && memcmp(x->data, data, sizeof data) == 0);
+        CU_ASSERT(x && (uintptr_t)x->data % 8 == 0);
+        CU_ASSERT(y && memcmp(y->data, "abc", 3) == 0);
+        const char *note = cJSON_GetStringValue(clf_json_find(&notes, "a \"key\""));
+        CU_ASSERT(note && strcmp(note, "some\ntext") == 0);
+    }
+    clf_json_close(&notes);
+    clf_store_close(&store);
+    unlink(path);
+    CLF_ASSERT_OK(clf_safetensors_create(path, &w));
+    CLF_ASSERT_OK(clf_safetensors_declare(w, "x", CLF_F32, shape, 1));
+    CU_ASSERT_EQUAL(clf_safetensors_finish(w), CLF_ERROR_ARGUMENT); // no data came
+    CLF_ASSERT_OK(clf_safetensors_create(path, &w));
+    clf_safetensors_cancel(w);
+    clf_safetensors_cancel(NULL);
+    CU_ASSERT(!clf_file_exists(path));
+}
+
+static const clf_test tests[] = {{"huggingface", test_huggingface},
                                  {"ctranslate2", test_ctranslate2},
-                                 {"same-bytes", test_same_bytes}};
+                                 {"same-bytes", test_same_bytes},
+                                 {"full-disk", test_full_disk},
+                                 {"refused", test_refused},
+                                 {"range", test_range},
+                                 {"segmented", test_segmented},
+                                 {"writer", test_writer}};
 
 CLF_TEST_MAIN("save", tests)

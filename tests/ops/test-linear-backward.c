@@ -253,8 +253,8 @@ static void dry_on(clf_device *device) {
     if (!opkit_init(&kit, device)) return;
     if (!CLF_ASSERT_OK(clf_arena_create(device, "test", "nothing", &planned))) return;
     const clf_weight w = clf_weight_take(&kit.run, kit.arena, 4, 6);
-    const clf_tensor x = clf_arena_take(&kit.run, kit.arena, 5000, 4, CLF_F32);
-    const clf_tensor dy = clf_arena_take(&kit.run, kit.arena, 5000, 6, CLF_F32);
+    const clf_tensor x = clf_arena_take(&kit.run, kit.arena, 600, 4, CLF_F32);
+    const clf_tensor dy = clf_arena_take(&kit.run, kit.arena, 600, 6, CLF_F32);
     const uint64_t before = clf_arena_peak(kit.arena);
     float data[24] = {1};
     clf_run dry = kit.run;

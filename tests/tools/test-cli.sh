@@ -69,7 +69,7 @@ mentions() { [ "$code" -eq "$1" ] && [[ $2 == *"$3"* ]]; }
 # Every option of a command's help stands in the man page.
 in_man_page() {
     local option
-    for option in $(grep -o -e '--[a-z-]*' <<<"$out" | sort -u); do
+    for option in $(grep -o -e '--[a-z0-9-]*' <<<"$out" | sort -u); do
         grep -q -e "${option//-/\\\\-}\\b" "$man_page" || {
             echo "$option is not in the man page"
             return 1
@@ -422,6 +422,44 @@ test_interrupt() {
     exec 3<&-
 }
 
+# ---- convert -------------------------------------------------------------------------------------
+
+# Log-probabilities as those of the model before, to $1.
+scores_within() {
+    succeeded && paste "$tmp/scores" "$tmp/out" | awk -F '\t' -v bound="$1" '
+        $1 - $3 > bound || $3 - $1 > bound || $2 != $4 { exit bad = 1 }
+        END { exit bad || NR == 0 }'
+}
+
+test_convert() {
+    local kind weights
+    run score -m "$model" "$tmp/sources" "$tmp/targets"
+    cp "$tmp/out" "$tmp/scores"
+    for kind in huggingface ctranslate2; do
+        for weights in f32 f16; do
+            run convert "$model" -o "$tmp/converted/$kind-$weights" -f $kind -w $weights
+            check "convert to $kind $weights" lines_are 0
+            run score -m "$tmp/converted/$kind-$weights" "$tmp/sources" "$tmp/targets"
+            check "convert to $kind $weights: scores" scores_within $([ $weights = f32 ] && echo 1e-4 || echo 0.5)
+        done
+    done
+    translate --model "$tmp/converted/huggingface-f32" "$tmp/sources"
+    check "convert to huggingface f32: translations" gives "$(cat "$tmp/targets")"
+    run convert "$model" -o "$tmp/converted/int8" --weights int8
+    check "convert to int8" lines_are 0
+    check "int8 is CTranslate2's" [ -f "$tmp/converted/int8/model.bin" ]
+    translate --model "$tmp/converted/int8" "$tmp/sources"
+    check "convert to int8: translates" lines_are "$(wc -l <"$tmp/sources")"
+    refuses 2 "needs MODEL" convert "$model"
+    refuses 2 "needs MODEL" convert -o "$tmp/converted/none"
+    refuses 2 "int8" convert "$model" -o "$tmp/converted/none" -f huggingface -w int8
+    refuses 2 "--weights" convert "$model" -o "$tmp/converted/none" -w f64
+    refuses 2 "holds a model already" convert "$model" -o "$tmp/converted/int8"
+    refuses 1 "$tmp/absent" convert "$tmp/absent" -o "$tmp/converted/none"
+    refuses 1 "/dev/null/none" convert "$model" -o /dev/null/none
+    check "nothing is left of a refused conversion" [ ! -e "$tmp/converted/none" ]
+}
+
 # ---- score ---------------------------------------------------------------------------------------
 
 # LOGPROB<tab>TOKENS<tab>PIECE=LOGPROB ..., whose sum is the first.
@@ -484,5 +522,6 @@ test_output
 test_full_disk
 test_closed_pipe
 test_interrupt
+test_convert
 test_score
 finish 0

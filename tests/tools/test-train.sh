@@ -64,7 +64,7 @@ make_text valid 20 2
 texts=(train.digits train.words)
 recipe=(--width 32 --heads 2 --layers 1 --ffn 64 --vocab-size 48 --batch-tokens 400 --seed 7
     --max-updates 120 --save-every 10 --validate-every 40 --log-every 5 --average-decay 0.9
-    --max-length 20 --max-positions 20 --dropout 0 --valid-source valid.digits --valid-target valid.words)
+    --max-length 20 --max-positions 20 --valid-source valid.digits --valid-target valid.words)
 
 train() { run train "${texts[@]}" "${recipe[@]}" -o "$@"; }
 
