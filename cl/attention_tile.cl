@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Scaled dot-product attention and its gradient where one work-item is one work-group (CPU): online
-// softmax over tiles of keys (Milakov, Gimelshein 2018; Dao et al. 2022), each tile two small matrix
-// products in the first-level cache: p = q . k^T, vectors along keys, then o += p . v, vectors along
-// D; for the gradient five.
+// softmax over tiles of keys (Milakov, Gimelshein 2018; Dao et al. 2022), each tile two small
+// matrix products in the first-level cache: p = q . k^T, vectors along keys, then o += p . v,
+// vectors along D. The gradient has five, of the same two kinds.
 // Group (query block, head, sequence); see clf_op_attention.
 //   D        head width, a multiple of VW
 //   TQ       queries per block, a multiple of 4
@@ -21,13 +21,35 @@
 #define WIDE 1
 #endif
 
-// Copies keys transposed and scaled; columns past the last key are zero.
-static void load_keys(__local float *kt, __global const float *k, size_t stride, int keys,
+// Copies rows transposed and scaled; columns from `keys` to `all` are zero.
+static void load_keys(__local float *kt, __global const float *k, size_t stride, int keys, int all,
                       float scale) {
+#if D % 4 == 0 && TK % 4 == 0
+    for (int j = 0; j < keys; j += 4) {
+        const int more = keys - 1 - j;
+        __global const float *row[4];
+        UNROLL
+        for (int i = 0; i < 4; i++) row[i] = k + (j + min(i, more)) * stride;
+        for (int d = 0; d < D; d += 4) {
+            float4 a = scale * vload4(0, row[0] + d), b = scale * vload4(0, row[1] + d);
+            float4 c = scale * vload4(0, row[2] + d), e = scale * vload4(0, row[3] + d);
+            if (more < 1) b = 0.0f;
+            if (more < 2) c = 0.0f;
+            if (more < 3) e = 0.0f;
+            __local float *to = kt + d * TK + j;
+            vstore4((float4)(a.x, b.x, c.x, e.x), 0, to);
+            vstore4((float4)(a.y, b.y, c.y, e.y), 0, to + TK);
+            vstore4((float4)(a.z, b.z, c.z, e.z), 0, to + 2 * TK);
+            vstore4((float4)(a.w, b.w, c.w, e.w), 0, to + 3 * TK);
+        }
+    }
+    keys = (keys + 3) / 4 * 4;
+#else
     for (int j = 0; j < keys; j++) {
         for (int d = 0; d < D; d++) kt[d * TK + j] = scale * k[j * stride + d];
     }
-    for (int j = keys; j < TK; j++) {
+#endif
+    for (int j = keys; j < all; j++) {
         for (int d = 0; d < D; d++) kt[d * TK + j] = 0.0f;
     }
 }
@@ -137,7 +159,7 @@ __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const f
 
     for (int first = 0; first < kv_length; first += TK) {
         int keys = min(TK, kv_length - first);
-        load_keys(kt, ROW(k, kv_row + first) + head, k_stride, keys, scale);
+        load_keys(kt, ROW(k, kv_row + first) + head, k_stride, keys, TK, scale);
         for (int t = 0; t < rows; t += 4) {
             multiply_keys(p + t * TK, ROW(q, q_row + t) + head, q_stride, rows - 1 - t, kt, TK);
         }
@@ -167,11 +189,12 @@ __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const f
     }
 }
 
-// to[0:4, 0:D] += a . b, `steps` rows of b; a row of `to` that is not there is the last one again,
-// there being `more` after the first. Element (i, s) of a stands at a + i * a_row + s * a_step.
-static void add_products(__global float *to, size_t to_stride, int more, __local const float *a,
-                         int a_row, int a_step, __global const float *b, size_t b_stride,
-                         int steps) {
+// to[0:4, 0:D] = a . b, or += with `add`, where b has `steps` rows; a row of `to` that is not there
+// is the last one again, there being `more` after the first. Element (i, s) of a stands at
+// a + i * a_row + s * a_step.
+static void multiply_rows(__global float *to, size_t to_stride, int more, __local const float *a,
+                          int a_row, int a_step, __global const float *b, size_t b_stride,
+                          int steps, bool add) {
     __global float *row[4];
     __local const float *factors[4];
     UNROLL
@@ -184,7 +207,9 @@ static void add_products(__global float *to, size_t to_stride, int more, __local
         UNROLL
         for (int i = 0; i < 4; i++) {
             UNROLL
-            for (int w = 0; w < WIDE; w++) sum[i][w] = LOADV(row[i] + d + w * VW);
+            for (int w = 0; w < WIDE; w++) {
+                sum[i][w] = add ? LOADV(row[i] + d + w * VW) : (floatv)0.0f;
+            }
         }
         for (int s = 0; s < steps; s++) {
             UNROLL
@@ -245,21 +270,26 @@ __kernel void attention_backward(MATRIX(float, dq), MATRIX(float, dk), MATRIX(fl
     const int q_length = q_lengths[q_lengths_at + sequence];
     const int kv_start = kv_starts[kv_starts_at + sequence];
     const int kv_length = kv_lengths[kv_lengths_at + sequence];
-    clear(ROW(dq, q_start) + head, dq_stride, q_length);
-    clear(ROW(dk, kv_start) + head, dk_stride, kv_length);
-    clear(ROW(dv, kv_start) + head, dv_stride, kv_length);
+    if (kv_length == 0) clear(ROW(dq, q_start) + head, dq_stride, q_length);
 
     for (int first = 0; first < kv_length; first += TK) {
         const int keys = min(TK, kv_length - first), kv_row = kv_start + first;
-        load_keys(kt, ROW(k, kv_row) + head, k_stride, keys, 1.0f);
-        load_keys(vt, ROW(v, kv_row) + head, v_stride, keys, 1.0f);
-        for (int block = causal ? first / TQ * TQ : 0; block < q_length; block += TQ) {
+        const int begin = causal ? first / TQ * TQ : 0;
+        if (begin >= q_length) { // no query sees these keys
+            clear(ROW(dk, kv_row) + head, dk_stride, keys);
+            clear(ROW(dv, kv_row) + head, dv_stride, keys);
+        }
+        const int all = (keys + 2 * VW - 1) / (2 * VW) * (2 * VW);
+        load_keys(kt, ROW(k, kv_row) + head, k_stride, keys, all, 1.0f);
+        load_keys(vt, ROW(v, kv_row) + head, v_stride, keys, all, 1.0f);
+        for (int block = begin; block < q_length; block += TQ) {
             const int rows = min(TQ, q_length - block), q_row = q_start + block;
             __global const float *queries = ROW(q, q_row) + head, *slopes = ROW(dy, q_row) + head;
             for (int t = 0; t < rows; t += 4) {
-                multiply_keys(p + t * TK, queries + t * q_stride, q_stride, rows - 1 - t, kt, keys);
+                const int seen = causal ? min(keys, block + t + 4 - first) : keys;
+                multiply_keys(p + t * TK, queries + t * q_stride, q_stride, rows - 1 - t, kt, seen);
                 multiply_keys(ds + t * TK, slopes + t * dy_stride, dy_stride, rows - 1 - t, vt,
-                              keys);
+                              seen);
             }
             for (int t = 0; t < rows; t++) {
 #if DROPOUT
@@ -272,14 +302,16 @@ __kernel void attention_backward(MATRIX(float, dq), MATRIX(float, dk), MATRIX(fl
                               dot_rows(slopes + t * dy_stride, ROW(y, q_row + t) + head), mask);
             }
             for (int t = 0; t < rows; t += 4) {
-                add_products(ROW(dq, q_row + t) + head, dq_stride, rows - 1 - t, ds + t * TK, TK, 1,
-                             ROW(k, kv_row) + head, k_stride, keys);
+                multiply_rows(ROW(dq, q_row + t) + head, dq_stride, rows - 1 - t, ds + t * TK, TK,
+                              1, ROW(k, kv_row) + head, k_stride,
+                              causal ? clamp(block + t + 4 - first, 0, keys) : keys, first > 0);
             }
             for (int j = 0; j < keys; j += 4) {
-                add_products(ROW(dk, kv_row + j) + head, dk_stride, keys - 1 - j, ds + j, 1, TK,
-                             queries, q_stride, rows);
-                add_products(ROW(dv, kv_row + j) + head, dv_stride, keys - 1 - j, p + j, 1, TK,
-                             slopes, dy_stride, rows);
+                const int t = causal ? clamp(first + j - block, 0, rows) : 0;
+                multiply_rows(ROW(dk, kv_row + j) + head, dk_stride, keys - 1 - j, ds + t * TK + j,
+                              1, TK, queries + t * q_stride, q_stride, rows - t, block > begin);
+                multiply_rows(ROW(dv, kv_row + j) + head, dv_stride, keys - 1 - j, p + t * TK + j,
+                              1, TK, slopes + t * dy_stride, dy_stride, rows - t, block > begin);
             }
         }
     }

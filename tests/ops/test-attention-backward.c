@@ -80,8 +80,7 @@ static void free_numbers(numbers *n) {
 }
 
 // Zero in the rows of sequences, NaN between them, where nothing is written.
-static ref_bounded start_gradient(const int *starts, const int *lengths, int batch, int rows,
-                                  int C) {
+static ref_bounded start_result(const int *starts, const int *lengths, int batch, int rows, int C) {
     const size_t count = (size_t)(rows * C);
     ref_bounded g = {malloc(sizeof(double) * (count + 1)), calloc(count + 1, sizeof(double))};
     for (size_t i = 0; i < count; i++) g.value[i] = (double)NAN;
@@ -108,7 +107,7 @@ static double loss(const numbers *n, double *y) {
     return sum;
 }
 
-// The gradient of x, all rows of which were made by start_gradient().
+// The gradient of x, all rows of which were made by start_result().
 static void compare_differences(const numbers *n, double *x, ref_bounded dx, int rows,
                                 const char *what) {
     const double step = 1e-5;
@@ -143,9 +142,9 @@ static void test_reference(void) {
                            .rate = i < 3 ? 0.0f : 0.3f};
         numbers n;
         make_numbers(&p, &n);
-        ref_bounded dq = start_gradient(n.q_starts, p.q_lengths, p.batch, n.q_rows, n.C);
-        ref_bounded dk = start_gradient(n.kv_starts, p.kv_lengths, p.batch, n.kv_rows, n.C);
-        ref_bounded dv = start_gradient(n.kv_starts, p.kv_lengths, p.batch, n.kv_rows, n.C);
+        ref_bounded dq = start_result(n.q_starts, p.q_lengths, p.batch, n.q_rows, n.C);
+        ref_bounded dk = start_result(n.kv_starts, p.kv_lengths, p.batch, n.kv_rows, n.C);
+        ref_bounded dv = start_result(n.kv_starts, p.kv_lengths, p.batch, n.kv_rows, n.C);
         ref_attention_backward(&n.ref, n.dy, dq, dk, dv);
         compare_differences(&n, n.q, dq, n.q_rows, "dq");
         compare_differences(&n, n.k, dk, n.kv_rows, "dk");
@@ -230,11 +229,14 @@ static void run_problem(clf_device *device, const problem *p) {
                               y.view, a, kit.arena);
 
     ref_bounded expected[3];
-    expected[0] = start_gradient(n.q_starts, p->q_lengths, p->batch, n.q_rows, C);
-    expected[1] = start_gradient(n.kv_starts, p->kv_lengths, p->batch, n.kv_rows, C);
-    expected[2] = start_gradient(n.kv_starts, p->kv_lengths, p->batch, n.kv_rows, C);
+    expected[0] = start_result(n.q_starts, p->q_lengths, p->batch, n.q_rows, C);
+    expected[1] = start_result(n.kv_starts, p->kv_lengths, p->batch, n.kv_rows, C);
+    expected[2] = start_result(n.kv_starts, p->kv_lengths, p->batch, n.kv_rows, C);
     ref_attention_backward(&n.ref, n.dy, expected[0], expected[1], expected[2]);
-    static const char *const names[] = {"dq", "dk", "dv"};
+    ref_bounded sums = start_result(n.q_starts, p->q_lengths, p->batch, n.q_rows, C);
+    ref_bounded logs = start_result(n.q_starts, p->q_lengths, p->batch, n.q_rows, p->heads);
+    ref_attention_forward(&n.ref, sums.value, sums.bound, logs.value, logs.bound);
+    static const char *const names[] = {"dq", "dk", "dv", "y", "lse"};
     char what[96];
     snprintf(what, sizeof what, "%d heads of width %d, %s, causal %d, dropout %g", p->heads,
              p->head_width, self ? "self" : "cross", p->causal, (double)p->rate);
@@ -243,8 +245,11 @@ static void run_problem(clf_device *device, const problem *p) {
         opkit_drop(&to_kv);
     else
         compare_fused(&kit, &to_kv, C, 2, expected + 1, names + 1, what);
+    compare_fused(&kit, &y, C, 1, &sums, names + 3, what);
+    compare_fused(&kit, &lse, p->heads, 1, &logs, names + 4, what);
     for (int i = 0; i < 3; i++) free_bounded(expected[i]);
-    opkit_drop(&q), opkit_drop(&kv), opkit_drop(&y), opkit_drop(&dy), opkit_drop(&lse);
+    free_bounded(sums), free_bounded(logs);
+    opkit_drop(&q), opkit_drop(&kv), opkit_drop(&dy);
     free_numbers(&n);
     opkit_finish(&kit);
 }
@@ -254,16 +259,28 @@ static const int other_lengths[BATCH] = {1, 33, 0, 5, 64, 7, 32, 16, 17}; // one
 static const int short_lengths[BATCH] = {3, 1, 0, 2, 1, 1, 2, 3, 4};
 static const int no_lengths[BATCH] = {0};
 
+// llvmpipe ends the loops of a work-item after 65535 turns, all loops together.
+static bool loops_end_early(clf_device *device) {
+    clf_device_info info;
+    clf_device_get_info(device, &info);
+    return clf_device_profile(device)->lanes == 1 && strstr(info.name, "llvmpipe");
+}
+
 static void shapes_on(clf_device *device) {
-    static const int shapes[][2] = {{4, 4}, {3, 12}, {1, 33}, {2, 64}, {2, 1}}; // heads, width
-    for (int s = 0; s < 10; s++) {
-        problem p = {.heads = shapes[s % 5][0],
-                     .head_width = shapes[s % 5][1],
+    static const struct {
+        int heads, width;
+        float rate;
+    } shapes[] = {{4, 4, 0}, {3, 12, 0},    {1, 33, 0},   {2, 64, 0},
+                  {2, 1, 0}, {1, 33, 0.3f}, {2, 64, 0.3f}};
+    for (int s = 0; s < 7; s++) {
+        if (shapes[s].width == 33 && loops_end_early(device)) continue;
+        problem p = {.heads = shapes[s].heads,
+                     .head_width = shapes[s].width,
                      .q_lengths = long_lengths,
                      .kv_lengths = long_lengths,
                      .batch = BATCH,
                      .range = 1,
-                     .rate = s < 5 ? 0.0f : 0.3f};
+                     .rate = shapes[s].rate};
         run_problem(device, &p);
         p.causal = true;
         run_problem(device, &p);
@@ -291,7 +308,7 @@ static void extremes_on(clf_device *device) {
                  .batch = 1,
                  .causal = true,
                  .range = 3};
-    run_problem(device, &p);
+    if (!loops_end_early(device)) run_problem(device, &p);
     // No queries at all: the gradients of keys and values are zero.
     p.q_lengths = no_lengths, p.kv_lengths = short_lengths, p.batch = BATCH, p.causal = false;
     run_problem(device, &p);
@@ -353,24 +370,25 @@ static void launch(clf_run *run, void *user) {
 static void bench_shape(opkit *kit, int B, int S, int heads, int D, bool causal, float rate) {
     const int C = heads * D, rows = B * S;
     const clf_arena_mark mark = clf_arena_get_mark(kit->arena);
-    clf_tensor all = clf_arena_take(&kit->run, kit->arena, rows, 8 * C, CLF_F32);
+    clf_tensor qkv = clf_arena_take(&kit->run, kit->arena, rows, 3 * C, CLF_F32);
+    clf_tensor dqkv = clf_arena_take(&kit->run, kit->arena, rows, 3 * C, CLF_F32);
+    clf_tensor y = clf_arena_take(&kit->run, kit->arena, rows, C, CLF_F32);
     clf_tensor lse = clf_arena_take(&kit->run, kit->arena, rows, heads, CLF_F32);
-    clf_fill_zero(&kit->run, all);
+    clf_fill_zero(&kit->run, qkv);
+    clf_fill_zero(&kit->run, y);
     clf_fill_zero(&kit->run, lse);
     int *starts = malloc(sizeof *starts * (size_t)B), *lengths = malloc(sizeof *starts * (size_t)B);
     for (int b = 0; b < B; b++) starts[b] = b * S, lengths[b] = S;
     clf_tensor first = put_ints(kit, starts, B), length = put_ints(kit, lengths, B);
     free(starts), free(lengths);
-    clf_tensor t[8];
-    for (int i = 0; i < 8; i++) t[i] = clf_tensor_cols(all, i * C, C);
-    bench b = {.dq = t[0],
-               .dk = t[1],
-               .dv = t[2],
-               .dy = t[3],
-               .y = t[4],
-               .a = {.q = t[5],
-                     .k = t[6],
-                     .v = t[7],
+    bench b = {.dq = clf_tensor_cols(dqkv, 0, C),
+               .dk = clf_tensor_cols(dqkv, C, C),
+               .dv = clf_tensor_cols(dqkv, 2 * C, C),
+               .dy = y,
+               .y = y,
+               .a = {.q = clf_tensor_cols(qkv, 0, C),
+                     .k = clf_tensor_cols(qkv, C, C),
+                     .v = clf_tensor_cols(qkv, 2 * C, C),
                      .q_starts = first,
                      .q_lengths = length,
                      .kv_starts = first,
@@ -385,7 +403,7 @@ static void bench_shape(opkit *kit, int B, int S, int heads, int D, bool causal,
     char name[64];
     snprintf(name, sizeof name, "B %d, S %d, %d x %d, causal %d, dropout %g", B, S, heads, D,
              causal, (double)rate);
-    opkit_bench(kit, name, 32.0 * rows * C, (causal ? 5.0 : 10.0) * S * rows * C, launch, &b);
+    opkit_bench(kit, name, 28.0 * rows * C, (causal ? 5.0 : 10.0) * S * rows * C, launch, &b);
     clf_arena_rewind(kit->arena, mark);
 }
 
