@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "model/parts.h"
 #include "train/batch.h"
+#include "train/buckets.h"
 #include "train/recipe.h"
 
 enum { V = 37, PAIRS = 3, STEP = 7 };
@@ -214,6 +215,78 @@ static void on_recompute(clf_device *device) {
     }
 }
 
+// What the pass called complete, as it was then.
+typedef struct early {
+    const clf_config *config;
+    clf_bucket *buckets;
+    int count, done;
+    float *data[64];
+} early;
+
+static void read_early(void *user, clf_run *run, clf_side side, int layer) {
+    early *e = user;
+    const int stage = clf_bucket_stage(e->config, side, layer);
+    for (; e->done < e->count && e->buckets[e->done].stage <= stage; e->done++) {
+        e->data[e->done] = calloc((size_t)e->buckets[e->done].range.cols, sizeof(float));
+        clf_read(run, e->buckets[e->done].range, e->data[e->done]);
+    }
+}
+
+// How often each number of a chunk is in a bucket.
+static void check_cover(const early *e, clf_tensor flat) {
+    char *times = calloc((size_t)flat.cols, 1);
+    for (int i = 0; i < e->count; i++) {
+        const clf_tensor range = e->buckets[i].range;
+        if (range.chunk != flat.chunk) continue;
+        for (int k = 0; k < range.cols; k++) times[range.offset + (uint64_t)k]++;
+    }
+    int wrong = 0;
+    for (int k = 0; k < flat.cols; k++) wrong += times[k] != 1;
+    CU_ASSERT_EQUAL(wrong, 0);
+    free(times);
+}
+
+// Buckets cover each gradient once and are complete when the pass says so.
+static void check_ready(clf_device *device, const clf_config *config, bool recompute, int floats) {
+    bench b;
+    early e = {.config = config};
+    clf_pass_options options = with_dropout;
+    options.recompute = recompute;
+    options.ready = read_early;
+    options.user = &e;
+    open_bench(&b, device, config, options);
+    CLF_ASSERT_OK(clf_buckets_list(b.gradients, floats, &e.buckets, &e.count));
+    CU_ASSERT_FATAL(e.count <= 64);
+    for (int i = 0; i < CLF_GROUPS; i++) {
+        for (int chunk = 0; chunk < clf_arena_chunks(b.gradients->groups[i]); chunk++)
+            check_cover(&e, clf_arena_flat(b.gradients->groups[i], chunk));
+    }
+    total_loss(&b, b.gradients);
+    CU_ASSERT_EQUAL(e.done, e.count);
+    for (int i = 0; i < e.done; i++) {
+        const clf_tensor range = e.buckets[i].range;
+        float *late = malloc((size_t)range.cols * sizeof *late);
+        clf_read(&b.run, range, late);
+        CU_ASSERT(range.cols <= floats);
+        CU_ASSERT_EQUAL(memcmp(late, e.data[i], (size_t)range.cols * sizeof *late), 0);
+        free(late);
+        free(e.data[i]);
+    }
+    free(e.buckets);
+    close_bench(&b);
+}
+
+static void on_ready(clf_device *device) {
+    clf_config config = make_config();
+    check_ready(device, &config, false, 900);
+    config.pre_norm = config.final_norm = true;
+    config.positions = CLF_POSITIONS_LEARNED;
+    check_ready(device, &config, true, 1 << 20);
+    config.share_embeddings = config.tie_output = false;
+    config.output_bias = true;
+    check_ready(device, &config, false, 1000);
+}
+
 static void test_post_norm(void) {
     clf_test_each_device(on_post_norm);
 }
@@ -229,10 +302,13 @@ static void test_dropout(void) {
 static void test_recompute(void) {
     clf_test_each_device(on_recompute);
 }
+static void test_ready(void) {
+    clf_test_each_device(on_ready);
+}
 
 static const clf_test tests[] = {
     {"post-norm", test_post_norm}, {"pre-norm", test_pre_norm},   {"separate", test_separate},
-    {"dropout", test_dropout},     {"recompute", test_recompute},
+    {"dropout", test_dropout},     {"recompute", test_recompute}, {"ready", test_ready},
 };
 
 CLF_TEST_MAIN("train-pass", tests)
