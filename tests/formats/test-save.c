@@ -20,6 +20,7 @@
 #include "formats/safetensors.h"
 #include "formats/safetensors_write.h"
 #include "formats/save.h"
+#include "device/device.h"
 #include "modelkit.h"
 
 static const char *const models[] = {
@@ -416,6 +417,44 @@ static void test_writer(void) {
     CU_ASSERT(!clf_file_exists(path));
 }
 
+static void check_same_file(const char *left, const char *right, const char *name) {
+    char path[8192], *a = NULL, *b = NULL;
+    size_t m = 0, n = 0;
+    snprintf(path, sizeof path, "%s/%s", left, name);
+    CLF_ASSERT_OK(clf_file_read(path, 1 << 20, &a, &m));
+    snprintf(path, sizeof path, "%s/%s", right, name);
+    CLF_ASSERT_OK(clf_file_read(path, 1 << 20, &b, &n));
+    CU_ASSERT(a && b && m == n && memcmp(a, b, n) == 0);
+    free(a);
+    free(b);
+}
+
+// From a device come the same bytes as from the files themselves.
+static void save_from(clf_device *device) {
+    clf_format *format = open_model(clf_test_golden("marian-odd"));
+    clf_model *model = NULL;
+    char host[4096];
+    if (!format) return;
+    snprintf(host, sizeof host, "%s", new_directory());
+    CLF_ASSERT_OK(save(format, CLF_SAVE_HUGGINGFACE, CLF_F32, host));
+    clf_device_lock(device);
+    if (CLF_ASSERT_OK(
+            clf_model_create(device, &format->config, clf_format_params(format), 0, &model))) {
+        const char *directory = new_directory();
+        clf_save_options options = options_of(format, CLF_SAVE_HUGGINGFACE, CLF_F32);
+        CLF_ASSERT_OK(clf_format_save(directory, model, &format->generation, &options));
+        check_same_file(directory, host, "model.safetensors");
+        check_same_file(directory, host, "config.json");
+    }
+    clf_model_destroy(model);
+    clf_device_unlock(device);
+    clf_format_close(format);
+}
+
+static void test_device(void) {
+    clf_test_each_device(save_from);
+}
+
 static const clf_test tests[] = {{"huggingface", test_huggingface},
                                  {"ctranslate2", test_ctranslate2},
                                  {"same-bytes", test_same_bytes},
@@ -423,6 +462,7 @@ static const clf_test tests[] = {{"huggingface", test_huggingface},
                                  {"refused", test_refused},
                                  {"range", test_range},
                                  {"segmented", test_segmented},
-                                 {"writer", test_writer}};
+                                 {"writer", test_writer},
+                                 {"device", test_device}};
 
 CLF_TEST_MAIN("save", tests)
