@@ -150,8 +150,12 @@ __kernel void attention_backward(MATRIX(float, dx), MATRIX(float, dg), MATRIX(co
             gs[i] = LOADV(ROW(g, row) + column + i * VW);
             dxs[i] = dgs[i] = 0.0f;
         }
-        const int begin = causal && OF_KEYS == 1 ? block : 0;
-        const int end = causal && OF_KEYS == 0 ? min(tile_length, block + rows) : tile_length;
+        int begin = 0, end = tile_length;
+#if OF_KEYS
+        if (causal) begin = block; // earlier queries see no key of the block
+#else
+        if (causal) end = min(end, block + rows);
+#endif
         for (int first = begin; first < end; first += TK) {
             const int count = min(TK, end - first);
             load_tile(xt, ROW(tx, tile_row + first) + head * D, tx_stride, count);
