@@ -9,7 +9,7 @@
 
 #include "base/fail.h"
 #include "base/file.h"
-#include "formats/json.h"
+#include "formats/huggingface.h"
 #include "formats/modelbin.h"
 
 enum {
@@ -376,6 +376,20 @@ static clf_status token_id(const clf_format *format, const clf_tokenizer *tokeni
     return clf_fail(CLF_ERROR_FORMAT, "%s: has no token %s, which the model needs", path, token);
 }
 
+// CTranslate2's format has no place for how a model wants to be searched; clformer writes a file of
+// Hugging Face's beside it, which CTranslate2 does not look at.
+static clf_status read_search(clf_format *format) {
+    char *path = NULL;
+    clf_json json = {0};
+    CLF_TRY(clf_format_locate(format, "generation_config.json", &path));
+    if (!path) return CLF_OK;
+    clf_status status = clf_json_open(path, CLF_CONFIG_LIMIT, &json);
+    if (status == CLF_OK) status = clf_huggingface_search(&json, &format->generation);
+    clf_json_close(&json);
+    free(path);
+    return status;
+}
+
 // CTranslate2's own defaults in Hugging Face's terms: beam 2, at most 256 tokens and at least one,
 // the end when the beam is full of finished hypotheses.
 static clf_status read_generation(clf_format *format, const settings *s, bool zero_start) {
@@ -395,7 +409,8 @@ static clf_status read_generation(clf_format *format, const settings *s, bool ze
         status = token_id(format, tokenizer, s->start, &format->config.start_token);
     }
     clf_tokenizer_close(tokenizer);
-    return status;
+    CLF_TRY(status);
+    return read_search(format);
 }
 
 static clf_status open_all(clf_format *format, settings *s) {

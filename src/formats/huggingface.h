@@ -16,6 +16,10 @@ int clf_huggingface_names(const clf_param *param, char names[CLF_MAX_PIECES][CLF
 // What config.json calls an activation, NULL if it has no name.
 const char *clf_huggingface_activation(clf_activation activation);
 
+// The numbers of a search that the file names: beams, length penalty, early stopping, lengths. The
+// others stay as they are.
+clf_status clf_huggingface_search(const clf_json *json, clf_generation *generation);
+
 #define CLF_CONFIG_LIMIT ((size_t)4 << 20) // bytes that a configuration file may have
 
 #endif

@@ -52,7 +52,7 @@ static clf_status read_early_stopping(const clf_json *json, int *value) {
         *value = 2;
         return CLF_OK;
     }
-    bool flag = false;
+    bool flag = *value == 1;
     CLF_TRY(clf_json_bool(json, "early_stopping", &flag));
     *value = flag;
     return CLF_OK;
@@ -137,18 +137,16 @@ static clf_status read_suppressed(const clf_json *json, int vocabulary, clf_gene
     return CLF_OK;
 }
 
-static clf_status read_lengths(const clf_json *json, const clf_config *config, clf_generation *g) {
+clf_status clf_huggingface_search(const clf_json *json, clf_generation *g) {
     int min_new = -1;
+    CLF_TRY(clf_json_int(json, "num_beams", 1, MAX_BEAMS, &g->num_beams));
+    CLF_TRY(clf_json_float(json, "length_penalty", &g->length_penalty));
+    CLF_TRY(read_early_stopping(json, &g->early_stopping));
     CLF_TRY(clf_json_int(json, "max_length", 1, MAX_LENGTH, &g->max_length));
     CLF_TRY(clf_json_int(json, "max_new_tokens", 1, MAX_LENGTH, &g->max_new_tokens));
     CLF_TRY(clf_json_int(json, "min_length", 0, MAX_LENGTH, &g->min_length));
     CLF_TRY(clf_json_int(json, "min_new_tokens", 0, MAX_LENGTH, &min_new));
     if (min_new >= 0) g->min_length = min_new + 1;
-    if (g->max_length == 0 && g->max_new_tokens == 0) {
-        // What the library does when nobody says anything.
-        g->max_new_tokens = config->max_positions > 20 ? 20 : config->max_positions - 1;
-        if (g->max_new_tokens < 1) g->max_new_tokens = 1;
-    }
     return CLF_OK;
 }
 
@@ -157,10 +155,12 @@ static clf_status read_lengths(const clf_json *json, const clf_config *config, c
 static clf_status read_settings(const clf_json *json, const clf_config *config, clf_generation *g) {
     int vocabulary = config->target_vocabulary;
     *g = (clf_generation){.num_beams = 1, .length_penalty = 1};
-    CLF_TRY(clf_json_int(json, "num_beams", 1, MAX_BEAMS, &g->num_beams));
-    CLF_TRY(clf_json_float(json, "length_penalty", &g->length_penalty));
-    CLF_TRY(read_early_stopping(json, &g->early_stopping));
-    CLF_TRY(read_lengths(json, config, g));
+    CLF_TRY(clf_huggingface_search(json, g));
+    if (g->max_length == 0 && g->max_new_tokens == 0) {
+        // What the library does when nobody says anything.
+        g->max_new_tokens = config->max_positions > 20 ? 20 : config->max_positions - 1;
+        if (g->max_new_tokens < 1) g->max_new_tokens = 1;
+    }
     CLF_TRY(read_token(json, "forced_bos_token_id", vocabulary, &g->forced_bos));
     CLF_TRY(read_token(json, "forced_eos_token_id", vocabulary, &g->forced_eos));
     CLF_TRY(clf_json_bool(json, "renormalize_logits", &g->renormalize));

@@ -9,7 +9,8 @@
 
 typedef enum clf_save_kind {
     CLF_SAVE_HUGGINGFACE, // config.json, generation_config.json, model.safetensors; Marian
-    CLF_SAVE_CTRANSLATE2  // model.bin of version 6, config.json, vocabularies
+    CLF_SAVE_CTRANSLATE2  // model.bin of version 6, config.json, vocabularies,
+                          // generation_config.json
 } clf_save_kind;
 
 typedef struct clf_save_options {

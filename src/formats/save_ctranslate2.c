@@ -400,12 +400,23 @@ static clf_status plan(writer *w) {
     return CLF_OK;
 }
 
+// How the model wants to be searched, which this format has no place for: for our own reader.
+static clf_status write_search(const clf_saving *s) {
+    cJSON *root = cJSON_CreateObject();
+    if (root && !clf_saving_add_search(root, s->generation)) {
+        cJSON_Delete(root);
+        root = NULL;
+    }
+    return clf_saving_json(s, "generation_config.json", root);
+}
+
 static clf_status write_directory(clf_saving *s) {
     writer w = {.s = s};
     clf_status status = plan(&w);
     if (status == CLF_OK) status = list_variables(&w);
     if (status == CLF_OK) status = write_text(&w);
     if (status == CLF_OK) status = write_config(&w);
+    if (status == CLF_OK) status = write_search(s);
     if (status == CLF_OK) {
         clf_saving_remove(s, "model.safetensors");
         clf_saving_remove(s, "model.safetensors.index.json");

@@ -138,17 +138,22 @@ static bool add_suppressed(cJSON *root, const clf_generation *g) {
     return good;
 }
 
+bool clf_saving_add_search(cJSON *object, const clf_generation *g) {
+    bool good = add_int(object, "num_beams", g->num_beams) &&
+                clf_saving_add_float(object, "length_penalty", g->length_penalty) &&
+                add_early_stopping(object, g->early_stopping);
+    if (g->max_length > 0) good = good && add_int(object, "max_length", g->max_length);
+    if (g->max_new_tokens > 0) good = good && add_int(object, "max_new_tokens", g->max_new_tokens);
+    if (g->min_length > 0) good = good && add_int(object, "min_length", g->min_length);
+    return good;
+}
+
 static clf_status write_generation(const clf_saving *s) {
     const clf_generation *g = s->generation;
     cJSON *root = cJSON_CreateObject();
     bool good = root && add_tokens(root, s) && add_suppressed(root, g) &&
-                add_int(root, "num_beams", g->num_beams) &&
-                clf_saving_add_float(root, "length_penalty", g->length_penalty) &&
-                add_early_stopping(root, g->early_stopping) &&
+                clf_saving_add_search(root, g) &&
                 add_bool(root, "renormalize_logits", g->renormalize);
-    if (g->max_length > 0) good = good && add_int(root, "max_length", g->max_length);
-    if (g->max_new_tokens > 0) good = good && add_int(root, "max_new_tokens", g->max_new_tokens);
-    if (g->min_length > 0) good = good && add_int(root, "min_length", g->min_length);
     if (g->forced_bos >= 0) good = good && add_int(root, "forced_bos_token_id", g->forced_bos);
     if (g->forced_eos >= 0) good = good && add_int(root, "forced_eos_token_id", g->forced_eos);
     if (!good) {

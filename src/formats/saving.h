@@ -32,6 +32,8 @@ extern const clf_saving_kind clf_save_huggingface, clf_save_ctranslate2;
 
 // Writes `root` as a file of the directory and deletes it; NULL is a failed allocation.
 clf_status clf_saving_json(const clf_saving *s, const char *name, cJSON *root);
+// The numbers of a search as Hugging Face names them (clf_huggingface_search), into an object.
+bool clf_saving_add_search(cJSON *object, const clf_generation *generation);
 // Copies a file into the directory; does nothing if there is none.
 clf_status clf_saving_copy(const clf_saving *s, const char *from, const char *name);
 // Removes a file of the directory that would be taken for a part of the model.
