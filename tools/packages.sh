@@ -3,7 +3,7 @@
 # it with them. pocl-opencl-icd computes on the CPU, so that there is a device on every machine.
 packages='gcc g++ pkg-config meson ninja-build
     ocl-icd-opencl-dev opencl-headers pocl-opencl-icd libclblast-dev
-    libsentencepiece-dev libcjson-dev libicu-dev libcunit1-dev'
+    libsentencepiece-dev libcjson-dev libicu-dev libcunit1-dev libopenmpi-dev openmpi-bin'
 
 # The packages among "$@" that are not installed, on one line.
 missing_packages() {

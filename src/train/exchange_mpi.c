@@ -16,7 +16,9 @@
 
 enum {
     BUCKET_FLOATS = 1 << 20, // of gradients that are summed at a time
-    SHARE_BYTES = 64 << 20   // that are sent at a time
+    SHARE_BYTES = 64 << 20,  // that are sent at a time
+    WAITING_NAP = 50000,     // nanoseconds between looks at what the others do ...
+    COMPUTING_NAP = 250000   // ... and at the device
 };
 
 // ---- the process: MPI starts and ends once
@@ -39,14 +41,14 @@ static clf_status check(int code, const char *what) {
     return clf_fail(CLF_ERROR_IO, "%s with the other processes of the training: %s", what, text);
 }
 
-// Between two looks at work in progress: waiting must neither delay it nor take the processor from
-// a CPU device's kernels.
-static void rest(int64_t since) {
-    const struct timespec nap = {.tv_nsec = 50000};
-    if (clf_clock() - since < 1000000)
+// Between two looks at work in progress, at first short: waiting must neither delay it nor take the
+// processor from a CPU device's kernels.
+static void rest(int64_t since, long nap) {
+    const struct timespec time = {.tv_nsec = nap};
+    if (clf_clock() - since < 200000)
         sched_yield();
     else
-        nanosleep(&nap, NULL);
+        nanosleep(&time, NULL);
 }
 
 static int wait_for(MPI_Request *request) {
@@ -54,7 +56,7 @@ static int wait_for(MPI_Request *request) {
     for (int done = 0;;) {
         const int code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
         if (done || code != MPI_SUCCESS) return code;
-        rest(since);
+        rest(since, WAITING_NAP);
     }
 }
 
@@ -277,7 +279,7 @@ static void receive(clf_run *run, clf_exchange *exchange, int number) {
         int done;
         const int code = MPI_Testall(number, exchange->requests, &done, MPI_STATUSES_IGNORE);
         clf_run_fail(run, check(code, "sum gradients"));
-        rest(since);
+        rest(since, COMPUTING_NAP);
     }
     clf_transfer_wait(run, p->transfer);
     p->transfer = NULL;

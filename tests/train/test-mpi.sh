@@ -12,7 +12,9 @@ trap 'rm -rf "$tmp"' EXIT
 export CLFORMER_CACHE_DIR=$tmp/cache LC_ALL=C.UTF-8 TMPDIR=/tmp
 unset CLFORMER_DEVICE
 cd "$tmp" || exit 1
-"$clformer" devices >/dev/null 2>&1 || exit 77
+devices=$("$clformer" devices 2>/dev/null) || exit 77
+# Processes are what is tested: emulators would take long over the same.
+! grep -q "^\* *[0-9:]* *emulator" <<<"$devices" || exit 77
 
 # ---- what the checks below are made of -----------------------------------------------------------
 
