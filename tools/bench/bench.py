@@ -9,12 +9,17 @@ import signal
 import sys
 
 import environment
+import gemm
 import measure
+import scaling
+import startup
 import train
+import translate
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Each part has add_arguments(parser), PACKAGES of its peers, and run(arguments, setup).
-PARTS = {"train": train}
+PARTS = {"translate": translate, "startup": startup, "train": train, "gemm": gemm,
+         "scaling": scaling}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -54,6 +59,9 @@ def run(arguments: argparse.Namespace) -> None:
     machine = environment.describe(setup, part.PACKAGES)
     print(environment.format_description(machine), "\n", sep="", flush=True)
     comparisons = part.run(arguments, setup)
+    if len(comparisons) > 1:
+        print("summary: figures, clformer / this, peak memory", measure.summarise(comparisons),
+              sep="\n")
     if arguments.json:
         report = {"part": arguments.part, "machine": machine, "rounds": arguments.rounds,
                   "comparisons": [comparison.to_json() for comparison in comparisons]}
