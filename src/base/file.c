@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,6 +161,7 @@ static clf_status flush(clf_file_writer *w) {
 }
 
 clf_status clf_file_put(clf_file_writer *w, const void *data, size_t size) {
+    w->size += size;
     if (size > BUFFER_SIZE - w->used) CLF_TRY(flush(w));
     if (size > BUFFER_SIZE) {
         return write_all(w->fd, data, size) ? CLF_OK : fail_io("write", w->path);
@@ -215,6 +215,20 @@ clf_status clf_file_write(const char *path, const void *data, size_t size) {
     if (status == CLF_OK) return clf_file_commit(&writer);
     clf_file_cancel(&writer);
     return status;
+}
+
+clf_status clf_file_write_in(const char *directory, const char *name, const void *data,
+                             size_t size) {
+    char *path = clf_path_join(directory, name);
+    clf_status status = path ? clf_file_write(path, data, size) : clf_fail_memory();
+    free(path);
+    return status;
+}
+
+void clf_file_remove_in(const char *directory, const char *name) {
+    char *path = clf_path_join(directory, name);
+    if (path) unlink(path);
+    free(path);
 }
 
 static clf_status make_directory(const char *path, mode_t mode) {

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <clformer/status.h>
 
@@ -30,11 +31,18 @@ clf_status clf_file_read(const char *path, size_t limit, char **text, size_t *si
 // Writes to a temporary file beside `path` and renames it: readers see the old or the new content.
 clf_status clf_file_write(const char *path, const void *data, size_t size);
 
-// The same piece by piece. The temporary file is called `path`, a number and CLF_FILE_TEMPORARY;
-// what a killed process left behind is known by that.
+// The same for "directory/name".
+clf_status clf_file_write_in(const char *directory, const char *name, const void *data,
+                             size_t size);
+// Removes "directory/name" if it is there and can be removed.
+void clf_file_remove_in(const char *directory, const char *name);
+
+// A file written piece by piece, otherwise as by clf_file_write. The temporary file is called
+// `path`, a number and CLF_FILE_TEMPORARY; what a killed process left behind is known by that.
 #define CLF_FILE_TEMPORARY ".tmp"
 typedef struct clf_file_writer {
     char *path, *temporary;
+    uint64_t size;         // bytes that were put
     unsigned char *buffer; // of small pieces
     size_t used;
     int fd;

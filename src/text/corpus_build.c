@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/fail.h"
-#include "base/writer.h"
+#include "base/file.h"
 #include "text/lines.h"
 #include "text/split.h"
 
@@ -16,7 +16,7 @@ typedef struct builder {
     const clf_corpus_options *options;
     const clf_tokenizer *tokenizer;
     clf_lines *source, *target;
-    clf_writer *writer;
+    clf_file_writer file;
     CLF_ARRAY(clf_corpus_entry) entries; // of the current block
     clf_ids tokens;                      // likewise
     CLF_ARRAY(uint64_t) places;
@@ -27,7 +27,7 @@ typedef struct builder {
 
 static clf_status put(builder *b, const void *data, size_t size) {
     b->sum = clf_corpus_sum(b->sum, data, size);
-    return clf_writer_put(b->writer, data, size);
+    return clf_file_put(&b->file, data, size);
 }
 
 static clf_status end_block(builder *b) {
@@ -35,7 +35,7 @@ static clf_status end_block(builder *b) {
     if (b->tokens.count % 2 && !clf_array_push(&b->tokens, 0)) return clf_fail_memory();
     CLF_TRY(put(b, b->entries.data, b->entries.count * sizeof *b->entries.data));
     CLF_TRY(put(b, b->tokens.data, b->tokens.count * sizeof *b->tokens.data));
-    if (!clf_array_push(&b->places, clf_writer_size(b->writer))) return clf_fail_memory();
+    if (!clf_array_push(&b->places, b->file.size)) return clf_fail_memory();
     b->entries.count = b->tokens.count = 0;
     return CLF_OK;
 }
@@ -149,7 +149,7 @@ static clf_status write_all(builder *b, clf_hash key) {
     CLF_TRY(end_block(b));
     CLF_TRY(put(b, b->places.data, b->places.count * sizeof *b->places.data));
     clf_corpus_tail tail = {CLF_CORPUS_MAGIC, CLF_CORPUS_VERSION, key, b->counts, b->sum};
-    CLF_TRY(clf_writer_put(b->writer, &tail, sizeof tail));
+    CLF_TRY(clf_file_put(&b->file, &tail, sizeof tail));
     return report(b);
 }
 
@@ -158,12 +158,12 @@ clf_status clf_corpus_build(const char *path, const clf_corpus_options *options,
     builder b = {.options = options, .tokenizer = tokenizer};
     clf_status status = clf_lines_open(options->source_path, &b.source);
     if (status == CLF_OK) status = clf_lines_open(options->target_path, &b.target);
-    if (status == CLF_OK) status = clf_writer_create(path, &b.writer);
+    if (status == CLF_OK) status = clf_file_create(path, &b.file);
     if (status == CLF_OK) status = write_all(&b, key);
     if (status == CLF_OK) {
-        status = clf_writer_finish(b.writer);
+        status = clf_file_commit(&b.file);
     } else {
-        clf_writer_cancel(b.writer);
+        clf_file_cancel(&b.file);
     }
     clf_lines_close(b.source);
     clf_lines_close(b.target);

@@ -27,10 +27,9 @@ static int64_t update_of(const char *name) {
     return strtoll(digits, NULL, 10);
 }
 
-// What a killed process left of a checkpoint.
+// What a killed process left of a checkpoint, or of a text's tokens.
 static bool is_leftover(const char *name) {
-    return strncmp(name, prefix, sizeof prefix - 1) == 0 && strstr(name, suffix) &&
-           ends_in(name, CLF_FILE_TEMPORARY);
+    return ends_in(name, CLF_FILE_TEMPORARY);
 }
 
 typedef struct entry {

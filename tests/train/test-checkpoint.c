@@ -317,6 +317,7 @@ static void test_directory(void) {
                                         "update-00000021.safetensors.7-0.tmp",
                                         "update-.safetensors",
                                         "update-5.safetensors.bak",
+                                        "train.tokens.7-1.tmp",
                                         "notes.txt"};
     char directory[4096], path[8192];
     char **paths = NULL;
@@ -327,7 +328,7 @@ static void test_directory(void) {
     clf_checkpoint_list_free(paths, count);
     CLF_ASSERT_OK(clf_checkpoint_prune(directory, 1));
     CLF_ASSERT_OK(clf_file_make_directory(directory));
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 9; i++) {
         snprintf(path, sizeof path, "%s/%s", directory, names[i]);
         write_plain(path, "", 0);
     }
@@ -337,8 +338,8 @@ static void test_directory(void) {
               strstr(paths[2], "00000020") && strstr(paths[3], "00000009"));
     clf_checkpoint_list_free(paths, count);
     CLF_ASSERT_OK(clf_checkpoint_prune(directory, 2));
-    static const bool kept[] = {false, true, true, false, false, true, true, true};
-    for (int i = 0; i < 8; i++) {
+    static const bool kept[] = {false, true, true, false, false, true, true, false, true};
+    for (int i = 0; i < 9; i++) {
         snprintf(path, sizeof path, "%s/%s", directory, names[i]);
         CU_ASSERT_EQUAL(clf_file_exists(path), kept[i]);
     }
