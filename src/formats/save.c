@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/fail.h"
 #include "base/file.h"
@@ -19,36 +18,33 @@ clf_status clf_saving_refuse(const clf_saving *s, const char *what) {
         s->options->kind == CLF_SAVE_HUGGINGFACE ? "; CTranslate2's may do" : "");
 }
 
-clf_status clf_saving_json(const clf_saving *s, const char *name, cJSON *root) {
-    char *path = clf_path_join(s->directory, name);
-    char *text = root ? cJSON_Print(root) : NULL;
-    clf_status status = path && text ? CLF_OK : clf_fail_memory();
-    if (status == CLF_OK) {
-        size_t size = strlen(text);
-        text[size] = '\n'; // instead of the NUL
-        status = clf_file_write(path, text, size + 1);
+clf_status clf_saving_check_stack(const clf_saving *s, const clf_stack_config *stack) {
+    if (stack->heads * stack->head_width != s->config->width) {
+        return clf_saving_refuse(s, "attention that is wider or narrower than the model");
     }
-    cJSON_Delete(root);
-    cJSON_free(text);
-    free(path);
-    return status;
+    if (stack->attention_scale != 1 / sqrtf((float)stack->head_width)) {
+        return clf_saving_refuse(s, "an attention scale of its own");
+    }
+    return CLF_OK;
 }
 
-clf_status clf_saving_copy(const clf_saving *s, const char *from, const char *name) {
+static clf_status copy(const clf_saving *s, const char *from, const char *name) {
     clf_file_map map;
-    if (!from) return CLF_OK;
     CLF_TRY(clf_file_map_open(from, &map));
-    char *path = clf_path_join(s->directory, name);
-    clf_status status = path ? clf_file_write(path, map.data, map.size) : clf_fail_memory();
-    free(path);
+    clf_status status = clf_file_write_in(s->directory, name, map.data, map.size);
     clf_file_map_close(&map);
     return status;
 }
 
-void clf_saving_remove(const clf_saving *s, const char *name) {
-    char *path = clf_path_join(s->directory, name);
-    if (path) unlink(path);
-    free(path);
+clf_status clf_saving_spms(const clf_saving *s) {
+    const clf_save_options *o = s->options;
+    if (!o->source_spm) {
+        clf_file_remove_in(s->directory, "source.spm");
+        clf_file_remove_in(s->directory, "target.spm");
+        return CLF_OK;
+    }
+    CLF_TRY(copy(s, o->source_spm, "source.spm"));
+    return copy(s, o->target_spm, "target.spm");
 }
 
 clf_status clf_saving_read(clf_saving *s, const clf_param *param) {

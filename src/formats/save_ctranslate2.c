@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // CTranslate2 directories: what its converter writes for the same model, byte by byte where nothing
 // but the model decides.
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/json_write.h"
 #include "formats/ctranslate2.h"
 #include "formats/saving.h"
 
@@ -54,16 +54,6 @@ static int activation_number(clf_activation activation) {
     }
 }
 
-static clf_status check_stack(const clf_saving *s, const clf_stack_config *stack) {
-    if (stack->heads * stack->head_width != s->config->width) {
-        return clf_saving_refuse(s, "attention that is wider or narrower than the model");
-    }
-    if (stack->attention_scale != 1 / sqrtf((float)stack->head_width)) {
-        return clf_saving_refuse(s, "an attention scale of its own");
-    }
-    return CLF_OK;
-}
-
 static clf_status check(const clf_saving *s) {
     const clf_config *c = s->config;
     const clf_generation *g = s->generation;
@@ -72,8 +62,8 @@ static clf_status check(const clf_saving *s) {
     }
     if (activation_number(c->activation) < 0) return clf_saving_refuse(s, "no activation");
     if (c->positions == CLF_POSITIONS_NONE) return clf_saving_refuse(s, "no positions");
-    CLF_TRY(check_stack(s, &c->encoder));
-    CLF_TRY(check_stack(s, &c->decoder));
+    CLF_TRY(clf_saving_check_stack(s, &c->encoder));
+    CLF_TRY(clf_saving_check_stack(s, &c->decoder));
     bool start_only = g->suppress_count == 1 && g->suppress[0] == c->start_token;
     if (g->eos_count > 1 || g->forced_bos >= 0 || (g->suppress_count > 0 && !start_only)) {
         clf_log(CLF_LOG_WARNING,
@@ -324,19 +314,18 @@ static clf_status write_vocabulary(const writer *w, const clf_vocabulary *vocabu
             root = NULL;
         }
     }
-    return clf_saving_json(w->s, name, root);
+    return clf_json_write(w->s->directory, name, root);
 }
 
 static clf_status write_text(const writer *w) {
     const clf_saving *s = w->s;
-    CLF_TRY(clf_saving_copy(s, s->options->source_spm, "source.spm"));
-    CLF_TRY(clf_saving_copy(s, s->options->target_spm, "target.spm"));
+    CLF_TRY(clf_saving_spms(s));
     if (s->source == s->target && w->source_rows == w->target_rows) {
         return write_vocabulary(w, s->source, w->source_rows, "shared_vocabulary.json");
     }
     CLF_TRY(write_vocabulary(w, s->source, w->source_rows, "source_vocabulary.json"));
     CLF_TRY(write_vocabulary(w, s->target, w->target_rows, "target_vocabulary.json"));
-    clf_saving_remove(s, "shared_vocabulary.json"); // which would be taken first
+    clf_file_remove_in(s->directory, "shared_vocabulary.json"); // which would be taken first
     return CLF_OK;
 }
 
@@ -365,7 +354,7 @@ static clf_status write_config(const writer *w) {
         cJSON_Delete(root);
         root = NULL;
     }
-    return clf_saving_json(s, "config.json", root);
+    return clf_json_write(s->directory, "config.json", root);
 }
 
 // Whether a row of a parameter, if there is such a parameter, is zero.
@@ -407,7 +396,7 @@ static clf_status write_search(const clf_saving *s) {
         cJSON_Delete(root);
         root = NULL;
     }
-    return clf_saving_json(s, "generation_config.json", root);
+    return clf_json_write(s->directory, "generation_config.json", root);
 }
 
 static clf_status write_directory(clf_saving *s) {
@@ -418,8 +407,8 @@ static clf_status write_directory(clf_saving *s) {
     if (status == CLF_OK) status = write_config(&w);
     if (status == CLF_OK) status = write_search(s);
     if (status == CLF_OK) {
-        clf_saving_remove(s, "model.safetensors");
-        clf_saving_remove(s, "model.safetensors.index.json");
+        clf_file_remove_in(s->directory, "model.safetensors");
+        clf_file_remove_in(s->directory, "model.safetensors.index.json");
         status = write_model(&w);
     }
     clf_array_free(&w.variables);

@@ -6,19 +6,10 @@
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/json_write.h"
 #include "formats/huggingface.h"
 #include "formats/safetensors_write.h"
 #include "formats/saving.h"
-
-static clf_status check_stack(const clf_saving *s, const clf_stack_config *stack) {
-    if (stack->heads * stack->head_width != s->config->width) {
-        return clf_saving_refuse(s, "attention that is wider or narrower than the model");
-    }
-    if (stack->attention_scale != 1 / sqrtf((float)stack->head_width)) {
-        return clf_saving_refuse(s, "an attention scale of its own");
-    }
-    return CLF_OK;
-}
 
 static clf_status check(const clf_saving *s) {
     const clf_config *c = s->config;
@@ -45,8 +36,8 @@ static clf_status check(const clf_saving *s) {
     }
     if (o->prepend_bos || o->no_eos)
         return clf_saving_refuse(s, "sources not ended by an end token");
-    CLF_TRY(check_stack(s, &c->encoder));
-    return check_stack(s, &c->decoder);
+    CLF_TRY(clf_saving_check_stack(s, &c->encoder));
+    return clf_saving_check_stack(s, &c->decoder);
 }
 
 // ---- configuration ------------------------------------------------------------------------------
@@ -119,7 +110,7 @@ static clf_status write_config(const clf_saving *s) {
         cJSON_Delete(root);
         root = NULL;
     }
-    return clf_saving_json(s, "config.json", root);
+    return clf_json_write(s->directory, "config.json", root);
 }
 
 static bool add_early_stopping(cJSON *root, int value) {
@@ -160,7 +151,7 @@ static clf_status write_generation(const clf_saving *s) {
         cJSON_Delete(root);
         root = NULL;
     }
-    return clf_saving_json(s, "generation_config.json", root);
+    return clf_json_write(s->directory, "generation_config.json", root);
 }
 
 // ---- text ---------------------------------------------------------------------------------------
@@ -177,7 +168,7 @@ static clf_status write_vocabulary(const clf_saving *s, const clf_vocabulary *vo
             root = NULL;
         }
     }
-    return clf_saving_json(s, name, root);
+    return clf_json_write(s->directory, name, root);
 }
 
 static clf_status write_tokenizer(const clf_saving *s, bool separate) {
@@ -198,20 +189,19 @@ static clf_status write_tokenizer(const clf_saving *s, bool separate) {
         cJSON_Delete(root);
         root = NULL;
     }
-    return clf_saving_json(s, "tokenizer_config.json", root);
+    return clf_json_write(s->directory, "tokenizer_config.json", root);
 }
 
 static clf_status write_text(const clf_saving *s) {
     const clf_save_options *o = s->options;
     const clf_config *c = s->config;
     bool separate = !c->share_embeddings && o->target_vocabulary;
-    CLF_TRY(clf_saving_copy(s, o->source_spm, "source.spm"));
-    CLF_TRY(clf_saving_copy(s, o->target_spm, "target.spm"));
+    CLF_TRY(clf_saving_spms(s));
     CLF_TRY(write_vocabulary(s, s->source, c->source_vocabulary, "vocab.json"));
     if (separate) {
         CLF_TRY(write_vocabulary(s, s->target, c->target_vocabulary, "target_vocab.json"));
     } else {
-        clf_saving_remove(s, "target_vocab.json");
+        clf_file_remove_in(s->directory, "target_vocab.json");
     }
     return write_tokenizer(s, separate);
 }
@@ -289,7 +279,7 @@ static clf_status write_directory(clf_saving *s) {
     CLF_TRY(write_text(s));
     CLF_TRY(write_generation(s));
     CLF_TRY(write_config(s));
-    clf_saving_remove(s, "model.bin"); // which would be taken first
+    clf_file_remove_in(s->directory, "model.bin"); // which would be taken first
     return write_tensors(s);
 }
 

@@ -30,20 +30,19 @@ typedef struct clf_saving_kind {
 
 extern const clf_saving_kind clf_save_huggingface, clf_save_ctranslate2;
 
-// Writes `root` as a file of the directory and deletes it; NULL is a failed allocation.
-clf_status clf_saving_json(const clf_saving *s, const char *name, cJSON *root);
 // The numbers of a search as Hugging Face names them (clf_huggingface_search), into an object.
 bool clf_saving_add_search(cJSON *object, const clf_generation *generation);
-// Copies a file into the directory; does nothing if there is none.
-clf_status clf_saving_copy(const clf_saving *s, const char *from, const char *name);
-// Removes a file of the directory that would be taken for a part of the model.
-void clf_saving_remove(const clf_saving *s, const char *name);
+// Copies the SentencePiece models into the directory. Without any, removes those that are there:
+// they would be taken for the model's.
+clf_status clf_saving_spms(const clf_saving *s);
 
 // The values of a parameter in `s->data`.
 clf_status clf_saving_read(clf_saving *s, const clf_param *param);
 // The status of values that a type cannot hold.
 clf_status clf_saving_fail_range(const clf_saving *s, const char *name, const char *type);
 
+// Refuses attention that neither format can say.
+clf_status clf_saving_check_stack(const clf_saving *s, const clf_stack_config *stack);
 // CLF_ERROR_UNSUPPORTED: "directory: a model with `what` cannot be saved in ... format".
 clf_status clf_saving_refuse(const clf_saving *s, const char *what);
 // Adds a number in the fewest digits that give this float.

@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cJSON.h>
 #include <unicode/uchar.h>
@@ -13,6 +12,7 @@
 #include "base/array.h"
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/json_write.h"
 #include "base/rng.h"
 #include "text/lines.h"
 #include "text/spm_train.h"
@@ -205,31 +205,6 @@ static clf_status add_words(const clf_vocabulary_options *o, const char *const *
 
 // ---- the directory ------------------------------------------------------------------------------
 
-static clf_status write_file(const char *directory, const char *name, const void *data,
-                             size_t size) {
-    char *path = clf_path_join(directory, name);
-    clf_status status = path ? clf_file_write(path, data, size) : clf_fail_memory();
-    free(path);
-    return status;
-}
-
-static clf_status write_json(const char *directory, const char *name, const cJSON *object) {
-    char *text = cJSON_Print(object);
-    if (!text) return clf_fail_memory();
-    size_t size = strlen(text);
-    text[size] = '\n'; // instead of the NUL
-    clf_status status = write_file(directory, name, text, size + 1);
-    cJSON_free(text);
-    return status;
-}
-
-// A file of an earlier vocabulary that would be taken for a part of this one.
-static void remove_file(const char *directory, const char *name) {
-    char *path = clf_path_join(directory, name);
-    if (path) unlink(path);
-    free(path);
-}
-
 // Where one side's vocabulary, or that of both, is written.
 typedef struct place {
     const char *directory, *table;
@@ -252,12 +227,15 @@ static clf_status make_side(const place *to, const clf_vocabulary_options *o,
     for (int i = 0; i < 2 && status == CLF_OK; i++) {
         if (!to->models[i]) continue;
         if (o->segmented) {
-            remove_file(to->directory, to->models[i]);
+            clf_file_remove_in(to->directory, to->models[i]); // of an earlier vocabulary
         } else {
-            status = write_file(to->directory, to->models[i], model.data, model.count);
+            status = clf_file_write_in(to->directory, to->models[i], model.data, model.count);
         }
     }
-    if (status == CLF_OK) status = write_json(to->directory, to->table, table);
+    if (status == CLF_OK) {
+        status = clf_json_write(to->directory, to->table, table);
+        table = NULL;
+    }
     if (status == CLF_OK && size < o->size) {
         clf_log(CLF_LOG_WARNING, "%s/%s: the text has only %d pieces, not %d", to->directory,
                 to->table, size, o->size);
@@ -275,7 +253,7 @@ static clf_status make_joint(const char *directory, const clf_vocabulary_options
         paths[i] = i < o->source_count ? o->source_files[i] : o->target_files[i - o->source_count];
     }
     place to = {directory, "vocab.json", {"source.spm", "target.spm"}};
-    remove_file(directory, "target_vocab.json");
+    clf_file_remove_in(directory, "target_vocab.json"); // of an earlier vocabulary
     clf_status status = make_side(&to, o, paths, count);
     free(paths);
     return status;
@@ -298,10 +276,11 @@ static clf_status write_config(const char *directory, const clf_vocabulary_optio
                 cJSON_AddStringToObject(root, "unk_token", reserved[1]) &&
                 cJSON_AddStringToObject(root, "pad_token", reserved[2]) &&
                 cJSON_AddBoolToObject(root, "separate_vocabs", o->separate);
-    clf_status status =
-        good ? write_json(directory, "tokenizer_config.json", root) : clf_fail_memory();
-    cJSON_Delete(root);
-    return status;
+    if (!good) {
+        cJSON_Delete(root);
+        root = NULL;
+    }
+    return clf_json_write(directory, "tokenizer_config.json", root);
 }
 
 static clf_status check_options(const clf_vocabulary_options *o) {
