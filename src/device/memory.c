@@ -47,6 +47,7 @@ struct clf_arena {
     uint64_t bytes;
     uint64_t counted; // bytes in use, by what was taken
     uint64_t peak;    // the most of it
+    bool flat;        // clf_arena_reserve: all chunks are zeroed, and no larger than what is taken
 };
 
 // What tensors of a dry run point to, so that they look present.
@@ -161,8 +162,9 @@ clf_tensor clf_arena_take(clf_run *run, clf_arena *arena, int rows, int cols, cl
         arena->used = 0;
     }
     if (arena->current == (int)arena->chunks.count) {
-        clf_run_fail(run, add_chunk(arena, chunk_size(arena, bytes)));
+        clf_run_fail(run, add_chunk(arena, arena->flat ? bytes : chunk_size(arena, bytes)));
         if (run->status != CLF_OK) return t;
+        if (arena->flat) clf_fill_zero(run, clf_arena_flat(arena, arena->current));
     }
     t.chunk = arena->chunks.data[arena->current];
     t.offset = arena->used / size;
@@ -195,16 +197,22 @@ uint64_t clf_arena_peak(const clf_arena *arena) {
     return arena->peak;
 }
 
-void clf_arena_reserve(clf_run *run, clf_arena *arena, uint64_t bytes) {
+void clf_arena_prepare(clf_run *run, clf_arena *arena, uint64_t bytes) {
     const uint64_t four_gib = (uint64_t)4096 * MIB; // the floats of a chunk fit an int
     uint64_t most = run->device->caps.max_allocation / ALIGNMENT * ALIGNMENT;
     if (most > four_gib) most = four_gib;
     while (bytes > 0 && run->status == CLF_OK && !run->dry) {
         const uint64_t size = bytes < most ? bytes : most;
         clf_run_fail(run, add_chunk(arena, size));
-        if (run->status == CLF_OK)
-            clf_fill_zero(run, clf_arena_flat(arena, clf_arena_chunks(arena) - 1));
         bytes -= size;
+    }
+}
+
+void clf_arena_reserve(clf_run *run, clf_arena *arena, uint64_t bytes) {
+    arena->flat = true;
+    clf_arena_prepare(run, arena, bytes);
+    for (int i = 0; i < clf_arena_chunks(arena); i++) {
+        clf_fill_zero(run, clf_arena_flat(arena, i));
     }
 }
 

@@ -48,10 +48,14 @@ uint64_t clf_arena_bytes(const clf_arena *arena); // allocated on the device
 // The most that was in use at once since the arena was created, dry runs included.
 uint64_t clf_arena_peak(const clf_arena *arena);
 
+// Allocates that much at once, so that a lack of memory shows before there is work to lose.
+void clf_arena_prepare(clf_run *run, clf_arena *arena, uint64_t bytes);
+
 // A flat arena holds many tensors that are treated as one long vector (all parameters, all
 // gradients): first its size is counted by a dry run of the takes, then clf_arena_reserve allocates
-// just that, zeroed, in as few chunks as the device allows, and the takes are repeated. Arenas with
-// the same sequence of takes have the same layout.
+// just that, zeroed, in as few chunks as the device allows, and the takes are repeated. What then
+// has no room at the end of a chunk gets a zeroed chunk of its own. Arenas with the same sequence
+// of takes have the same layout.
 void clf_arena_reserve(clf_run *run, clf_arena *arena, uint64_t bytes);
 int clf_arena_chunks(const clf_arena *arena);
 // All floats of a chunk, (1, n), the padding between tensors included.

@@ -103,7 +103,7 @@ static clf_status choose_batch(clf_trainer *t, extent *e) {
 
 static clf_status reserve(clf_trainer *t) {
     clf_run run = clf_run_begin(t->device);
-    clf_arena_reserve(&run, t->arena, t->plan.activation_bytes);
+    clf_arena_prepare(&run, t->arena, t->plan.activation_bytes);
     return clf_run_finish(&run);
 }
 

@@ -95,6 +95,50 @@ static void test_total(void) {
     clf_test_each_device(check_total);
 }
 
+// A flat arena on a device that allows small chunks only: each tensor lies within one chunk, the
+// chunks are zero to the last float, and a second arena has the same ones.
+static void check_flat(clf_device *device) {
+    enum { TENSORS = 7, ROWS = 3, COLS = 100, MOST = 4096, DIRT = 64 << 10 };
+    clf_caps *caps = (clf_caps *)clf_device_caps(device);
+    const clf_caps before = *caps;
+    clf_run run = clf_run_begin(device);
+    clf_arena *arenas[] = {make_arena(device), make_arena(device), make_arena(device)};
+    unsigned char *dirt = malloc(DIRT);
+    memset(dirt, 1, DIRT);
+    clf_write(&run, clf_arena_take(&run, arenas[2], 1, DIRT, CLF_U8), dirt);
+    clf_arena_destroy(arenas[2]); // memory that an allocation may find again
+    caps->max_allocation = MOST;
+    for (int a = 0; a < 2; a++) {
+        clf_tensor t[TENSORS];
+        clf_arena_reserve(&run, arenas[a], TENSORS * ((ROWS * COLS * 4 + 127) / 128 * 128));
+        for (int i = 0; i < TENSORS; i++) {
+            t[i] = clf_arena_take(&run, arenas[a], ROWS, COLS, CLF_F32);
+            CU_ASSERT((t[i].offset + ROWS * COLS) * 4 <= MOST);
+        }
+        CLF_ASSERT_OK(run.status);
+        for (int i = 0; i < clf_arena_chunks(arenas[a]); i++) {
+            const clf_tensor flat = clf_arena_flat(arenas[a], i);
+            float values[MOST / 4];
+            clf_read(&run, flat, values);
+            CLF_ASSERT_OK(run.status);
+            for (int k = 0; k < flat.cols; k++) CU_ASSERT_EQUAL(values[k], 0);
+        }
+    }
+    CU_ASSERT(clf_arena_chunks(arenas[0]) > 3); // of 3, 3 and no tensors, and one for the last
+    CU_ASSERT_EQUAL(clf_arena_chunks(arenas[0]), clf_arena_chunks(arenas[1]));
+    for (int i = 0; i < clf_arena_chunks(arenas[0]); i++) {
+        CU_ASSERT_EQUAL(clf_arena_flat(arenas[0], i).cols, clf_arena_flat(arenas[1], i).cols);
+    }
+    *caps = before;
+    free(dirt);
+    clf_arena_destroy(arenas[0]);
+    clf_arena_destroy(arenas[1]);
+}
+
+static void test_flat(void) {
+    clf_test_each_device(check_flat);
+}
+
 static void fill_random(clf_rng *rng, unsigned char *bytes, size_t count) {
     for (size_t i = 0; i < count; i++) bytes[i] = (unsigned char)clf_rng_next(rng);
 }
@@ -189,8 +233,9 @@ static void test_misuse(void) {
     clf_test_each_device(check_misuse);
 }
 
-static const clf_test tests[] = {
-    {"arena", test_arena},         {"too large", test_too_large},     {"total", test_total},
-    {"transfers", test_transfers}, {"many writes", test_many_writes}, {"misuse", test_misuse}};
+static const clf_test tests[] = {{"arena", test_arena},         {"too large", test_too_large},
+                                 {"total", test_total},         {"flat", test_flat},
+                                 {"transfers", test_transfers}, {"many writes", test_many_writes},
+                                 {"misuse", test_misuse}};
 
 CLF_TEST_MAIN("device-memory", tests)
