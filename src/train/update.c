@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -108,14 +109,59 @@ static clf_status run_passes(clf_trainer *t, sums *s, bool *ended) {
     return CLF_OK;
 }
 
-// Which parameter's gradient is no number, for the message.
+static bool is_finite(const float *values, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (!isfinite(values[i])) return false;
+    }
+    return true;
+}
+
+static clf_status read_gradient(clf_trainer *t, const clf_param *param, float *values) {
+    clf_run run = clf_run_begin(t->device);
+    clf_model_read(&run, clf_optimizer_gradients(t->optimizer), param, values, t->arena);
+    return clf_run_finish(&run);
+}
+
+// The first parameter in the order of the backward pass, which is about that of the table from its
+// end, whose gradient is not finite: what was computed after it mostly follows from it. NULL if all
+// are finite, or what they are cannot be found out.
+static const clf_param *find_not_finite(clf_trainer *t, const clf_param *params, int count) {
+    for (int i = count; i-- > 0;) {
+        const clf_param *param = &params[i];
+        const size_t size = (size_t)param->rows * (size_t)param->cols;
+        float *values = malloc(size * sizeof *values);
+        if (!values || read_gradient(t, param, values) != CLF_OK) {
+            free(values);
+            return NULL;
+        }
+        const bool finite = is_finite(values, size);
+        free(values);
+        if (!finite) return param;
+    }
+    return NULL;
+}
+
 static clf_status fail_numeric(clf_trainer *t, const sums *s) {
-    const char *what = isfinite(s->loss) ? "the gradient" : "the loss";
+    const char *also = "", *what = "the loss";
+    char gradient[96];
+    clf_param *params = NULL;
+    const clf_param *found = NULL;
+    int count = 0;
+    if (isfinite(s->loss)) what = "the gradient's norm";
+    if (clf_params_list(&t->config, &params, &count) == CLF_OK) {
+        found = find_not_finite(t, params, count);
+    }
+    if (found) {
+        snprintf(gradient, sizeof gradient, "the gradient of %s", found->name);
+        what = gradient;
+        if (!isfinite(s->loss)) also = ", as is the loss";
+    }
+    free(params);
     return clf_fail(CLF_ERROR_NUMERIC,
-                    "update %lld: %s is not a number (epoch %llu, batch %llu); nothing of this "
+                    "update %lld: %s is out of range%s (epoch %llu, batch %llu); nothing of this "
                     "update is kept: try a lower learning rate, a longer warm-up or --clip-norm, "
                     "and resume",
-                    (long long)clf_optimizer_updates(t->optimizer) + 1, what,
+                    (long long)clf_optimizer_updates(t->optimizer) + 1, what, also,
                     (unsigned long long)t->state.position.epoch + 1,
                     (unsigned long long)t->state.position.batch);
 }
