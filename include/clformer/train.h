@@ -75,7 +75,7 @@ typedef struct clf_train_options {
     const char
         *vocabulary;    // directory with source.spm, target.spm, vocab.json (clf_vocabulary_train)
     const char *output; // the model's directory; checkpoints/ in it hold the training's state
-    const char *init;   // a Hugging Face directory to start from; NULL: random weights
+    const char *init;   // a model directory to start from, whose shape counts; NULL: random weights
     bool resume;        // go on from the last checkpoint in `output`
     bool overwrite;     // a training that is in `output` already is thrown away
     clf_train_shape shape;
@@ -168,11 +168,11 @@ typedef struct clf_train_events {
 } clf_train_events;
 
 // Trains until the end of the recipe. At the end, `output` is a Hugging Face Marian directory (one
-// in CTranslate2's format if the model is pre-norm, which Marian's format cannot say) with the best
-// model of the validations, or the last one if there were none. The device's lock is held between
-// events. In a program started by mpirun (and a library built with MPI) each rank calls this with a
-// device of its own; rank 0 alone writes files and has events other than `progress`, whose result
-// counts on any rank.
+// in CTranslate2's format if the model is pre-norm or has learned positions, which Marian's format
+// cannot say) with the best model of the validations, or the last one if there were none. The
+// device's lock is held between events. In a program started by mpirun (and a library built with
+// MPI) each rank calls this with a device of its own; rank 0 alone writes files and has events
+// other than `progress`, whose result counts on any rank.
 CLF_API clf_status clf_train(clf_device *device, const clf_train_options *options,
                              const clf_train_events *events);
 

@@ -101,6 +101,24 @@ static clf_status open_vocabularies(clf_saving *s) {
     return clf_vocabulary_open(path, s->config->target_vocabulary, unk, &s->target);
 }
 
+static const clf_saving_kind *const kinds[] = {
+    [CLF_SAVE_HUGGINGFACE] = &clf_save_huggingface, [CLF_SAVE_CTRANSLATE2] = &clf_save_ctranslate2};
+
+clf_status clf_format_choose(const char *name, const clf_config *config,
+                             const clf_generation *generation, clf_save_kind *kind) {
+    clf_status status = CLF_OK;
+    for (int i = CLF_SAVE_HUGGINGFACE; i <= CLF_SAVE_CTRANSLATE2; i++) {
+        const clf_save_options options = {.kind = (clf_save_kind)i};
+        const clf_saving s = {
+            .directory = name, .config = config, .generation = generation, .options = &options};
+        status = kinds[i]->check(&s);
+        if (status != CLF_OK) continue;
+        *kind = options.kind;
+        break;
+    }
+    return status;
+}
+
 // Room for the largest parameter. Positions that are computed may become one.
 static clf_status make_room(clf_saving *s) {
     size_t largest = (size_t)s->config->max_positions * (size_t)s->config->width, rows = 1;
@@ -118,8 +136,6 @@ static clf_status make_room(clf_saving *s) {
 clf_status clf_format_save_values(const char *directory, const clf_config *config,
                                   clf_values values, const clf_generation *generation,
                                   const clf_save_options *options) {
-    static const clf_saving_kind *const kinds[] = {[CLF_SAVE_HUGGINGFACE] = &clf_save_huggingface,
-                                                   [CLF_SAVE_CTRANSLATE2] = &clf_save_ctranslate2};
     const clf_saving_kind *kind = kinds[options->kind];
     clf_saving s = {.directory = directory,
                     .config = config,

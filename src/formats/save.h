@@ -31,7 +31,12 @@ typedef struct clf_save_options {
 // lock.
 clf_status clf_format_save(const char *directory, clf_model *model,
                            const clf_generation *generation, const clf_save_options *options);
-// The same without a device.
+// The format for a model of this configuration: Hugging Face's, or CTranslate2's where Marian's
+// cannot say the model. CLF_ERROR_UNSUPPORTED if neither can. `name` is what the message begins
+// with.
+clf_status clf_format_choose(const char *name, const clf_config *config,
+                             const clf_generation *generation, clf_save_kind *kind);
+// clf_format_save without a device.
 clf_status clf_format_save_values(const char *directory, const clf_config *config,
                                   clf_values values, const clf_generation *generation,
                                   const clf_save_options *options);

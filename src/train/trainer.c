@@ -41,6 +41,13 @@ static clf_status open_texts(clf_trainer *t) {
 }
 
 static clf_status check_init(const clf_trainer *t, const clf_config *config) {
+    if (t->options.max_length > config->max_positions) {
+        return clf_fail(
+            CLF_ERROR_ARGUMENT,
+            "%s: the model has %d positions, too few for sequences of %d tokens: give a "
+            "smaller --max-length",
+            t->options.init, config->max_positions, t->options.max_length);
+    }
     if (config->source_vocabulary == t->files.source_size &&
         config->target_vocabulary == t->files.target_size)
         return CLF_OK;
@@ -77,6 +84,8 @@ static clf_status make_model(clf_trainer *t) {
 
 static clf_status open_model(clf_trainer *t) {
     CLF_TRY(t->options.init ? load_model(t) : make_model(t));
+    // Before it is trained for days.
+    CLF_TRY(clf_format_choose(t->options.output, &t->config, &t->generation, &t->save_kind));
     if (t->options.average_checkpoints > 1) CLF_TRY(clf_model_create_like(t->model, &t->merged));
     const clf_optimizer_options options = clf_recipe_optimizer(&t->options);
     CLF_TRY(clf_optimizer_create(t->model, &options, &t->optimizer));
@@ -244,6 +253,7 @@ static clf_status train(clf_trainer *t) {
 
 clf_status clf_train(clf_device *device, const clf_train_options *options,
                      const clf_train_events *events) {
+    if (!device || !options) return clf_fail(CLF_ERROR_ARGUMENT, "clf_train: an argument is NULL");
     clf_trainer *t = calloc(1, sizeof *t);
     if (!t) return clf_fail_memory();
     t->device = device;

@@ -3,6 +3,7 @@
 #ifndef CLF_TRAIN_TRAINER_H
 #define CLF_TRAIN_TRAINER_H
 
+#include "formats/save.h"
 #include "train/checkpoint.h"
 #include "train/exchange.h"
 #include "train/feed.h"
@@ -17,6 +18,7 @@ typedef struct clf_trainer {
     clf_tokenizer *tokenizer;
     clf_config config;
     clf_generation generation;
+    clf_save_kind save_kind; // of the directory that the training is for
     clf_model *model;
     clf_model *merged; // the mean of checkpoints; NULL unless it is asked for
     clf_optimizer *optimizer;

@@ -5,7 +5,6 @@
 
 #include "base/fail.h"
 #include "base/file.h"
-#include "formats/save.h"
 #include "train/trainer.h"
 
 // The model as it would be saved: the mean of checkpoints, the average of weights, or the weights.
@@ -29,8 +28,7 @@ static clf_status shown_model(clf_trainer *t, clf_model **shown) {
 clf_status clf_trainer_export(clf_trainer *t, const char *directory) {
     clf_model *shown = NULL;
     CLF_TRY(shown_model(t, &shown));
-    const clf_save_options options = {.kind = t->config.pre_norm ? CLF_SAVE_CTRANSLATE2
-                                                                 : CLF_SAVE_HUGGINGFACE,
+    const clf_save_options options = {.kind = t->save_kind,
                                       .weights = CLF_F32,
                                       .dropout = t->options.dropout,
                                       .attention_dropout = t->options.attention_dropout,
