@@ -100,6 +100,59 @@ static clf_status check_number(const char *what, double value) {
     return clf_fail(CLF_ERROR_ARGUMENT, "%s is %g; it must not be negative", what, value);
 }
 
+// Where zero is the default, less than it is a mistake.
+static clf_status check_counts(const clf_train_options *o) {
+    const struct {
+        const char *what;
+        int64_t value;
+    } counts[] = {
+        {"the width", o->shape.width},
+        {"the number of encoder layers", o->shape.encoder_layers},
+        {"the number of decoder layers", o->shape.decoder_layers},
+        {"the number of encoder heads", o->shape.encoder_heads},
+        {"the number of decoder heads", o->shape.decoder_heads},
+        {"the encoder's feed-forward width", o->shape.encoder_ffn},
+        {"the decoder's feed-forward width", o->shape.decoder_ffn},
+        {"the number of positions", o->shape.max_positions},
+        {"the number of tokens of a batch", o->batch_tokens},
+        {"the number of pairs of a batch", o->batch_sentences},
+        {"the number of batches of an update", o->accumulate},
+        {"the longest sequence", o->max_length},
+        {"the number of updates", o->max_updates},
+        {"the number of epochs", o->max_epochs},
+        {"the number of updates between validations", o->validate_every},
+        {"the number of updates between checkpoints", o->save_every},
+        {"the number of checkpoints that are kept", o->keep},
+        {"the number of checkpoints to average", o->average_checkpoints},
+        {"the patience", o->patience},
+    };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        CLF_TRY(check_number(counts[i].what, (double)counts[i].value));
+    }
+    if (o->warmup >= -1) return CLF_OK;
+    return clf_fail(CLF_ERROR_ARGUMENT, "the warm-up is %d; it must not be negative", o->warmup);
+}
+
+// The probability of a true token must be one (clf_train_decay).
+static clf_status check_sampling(const clf_train_options *o) {
+    const double c = o->sampling_constant;
+    const char *rule = NULL;
+    if (o->sampling_floor < 0 || o->sampling_floor > 1) {
+        return clf_fail(CLF_ERROR_ARGUMENT, "the floor of the sampling is %g; use 0 to 1",
+                        o->sampling_floor);
+    }
+    switch (o->sampling) {
+    case CLF_SAMPLING_NONE: return CLF_OK;
+    case CLF_SAMPLING_LINEAR: rule = c > 0 ? NULL : "above 0"; break;
+    case CLF_SAMPLING_EXPONENTIAL: rule = c > 0 && c < 1 ? NULL : "between 0 and 1"; break;
+    case CLF_SAMPLING_SIGMOID: rule = c >= 1 ? NULL : "at least 1"; break;
+    default: return clf_fail(CLF_ERROR_ARGUMENT, "there is no sampling %d", (int)o->sampling);
+    }
+    if (!rule) return CLF_OK;
+    return clf_fail(CLF_ERROR_ARGUMENT,
+                    "the constant of the sampling is %g; this kind needs one %s", c, rule);
+}
+
 static clf_status check_recipe(const clf_train_options *o) {
     const struct {
         const char *what;
@@ -121,6 +174,10 @@ static clf_status check_recipe(const clf_train_options *o) {
     CLF_TRY(check_number("the weight decay", o->weight_decay));
     CLF_TRY(check_number("the limit of the gradient's norm", o->clip_norm));
     CLF_TRY(check_number("Adam's epsilon", o->adam_epsilon));
+    CLF_TRY(check_sampling(o));
+    if (o->schedule > CLF_TRAIN_CONSTANT) {
+        return clf_fail(CLF_ERROR_ARGUMENT, "there is no schedule %d", (int)o->schedule);
+    }
     if (o->max_length > o->shape.max_positions) {
         return clf_fail(CLF_ERROR_ARGUMENT,
                         "sequences of up to %d tokens need a model of as many positions, not %d",
@@ -145,6 +202,7 @@ clf_status clf_recipe_resolve(const clf_train_options *options, clf_train_option
     if (!o.valid_source != !o.valid_target) {
         return clf_fail(CLF_ERROR_ARGUMENT, "the validation text needs both sides");
     }
+    CLF_TRY(check_counts(options));
     CLF_TRY(resolve_shape(&options->shape, &o.shape));
     o.dropout = or_default(o.dropout, 0.1f);
     o.attention_dropout = or_default(o.attention_dropout, 0);
