@@ -7,7 +7,7 @@
 #include "formats/json.h"
 #include "train/recipe.h"
 
-enum { LIMIT = 256 << 20 }; // bytes of a vocab.json
+enum { LIMIT = 256 << 20 }; // bytes of a file
 
 static clf_status locate(const char *directory, const char *name, char **path) {
     char *joined = clf_path_join(directory, name);
@@ -45,6 +45,28 @@ static clf_status read_vocabulary(const char *path, int *size, int32_t *eos, int
     return status;
 }
 
+// SentencePiece models beside a vocabulary of segmented text are somebody's oversight: readers of
+// the model would go by one or the other.
+static clf_status check_segmented(const char *directory, const clf_vocabulary_files *files) {
+    char *path = NULL;
+    clf_json json = {0};
+    bool segmented = false;
+    if (!files->source_spm) return CLF_OK;
+    CLF_TRY(locate(directory, "tokenizer_config.json", &path));
+    if (!path) return CLF_OK;
+    clf_status status = clf_json_open(path, LIMIT, &json);
+    if (status == CLF_OK) status = clf_json_bool(&json, "segmented", &segmented);
+    if (status == CLF_OK && segmented) {
+        status = clf_fail(CLF_ERROR_FORMAT,
+                          "%s: the vocabulary is one of segmented text, but %s is there; remove it "
+                          "and target.spm, or make another vocabulary",
+                          path, files->source_spm);
+    }
+    clf_json_close(&json);
+    free(path);
+    return status;
+}
+
 static clf_status open_files(const char *directory, clf_vocabulary_files *files) {
     CLF_TRY(locate(directory, "vocab.json", &files->source_vocabulary));
     CLF_TRY(locate(directory, "target_vocab.json", &files->target_vocabulary));
@@ -57,6 +79,7 @@ static clf_status open_files(const char *directory, clf_vocabulary_files *files)
     if (!files->source_spm != !files->target_spm) {
         return clf_fail(CLF_ERROR_IO, "%s: one of source.spm and target.spm is missing", directory);
     }
+    CLF_TRY(check_segmented(directory, files));
     CLF_TRY(
         read_vocabulary(files->source_vocabulary, &files->source_size, &files->eos, &files->pad));
     files->target_size = files->source_size;

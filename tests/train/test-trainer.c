@@ -211,7 +211,15 @@ static void with_sampling(clf_train_options *options) {
     options->sampling_constant = 0.5;
 }
 static void with_true_sampling(clf_train_options *options) {
-    options->sampling = CLF_SAMPLING_LINEAR; // c = 0: the true tokens always
+    options->sampling = CLF_SAMPLING_LINEAR;
+    options->sampling_constant =
+        1e-9; // the true tokens nearly always, though others are looked for
+}
+static void with_learned_positions(clf_train_options *options) {
+    options->shape.learned_positions = true;
+}
+static void with_pre_norm(clf_train_options *options) {
+    options->shape.pre_norm = true;
 }
 static void with_average(clf_train_options *options) {
     options->average_decay = 0.9f;
@@ -230,6 +238,14 @@ static void variants(clf_device *device) {
     CU_ASSERT_FALSE(same_model("whole", "other"));
     train_eight(device, "other", with_average);
     CU_ASSERT_FALSE(same_model("whole", "other"));
+}
+
+// What Marian's format cannot say becomes a directory of CTranslate2's.
+static void other_format(clf_device *device) {
+    train_eight(device, "learned-positions", with_learned_positions);
+    CU_ASSERT_TRUE(clf_file_exists(at("learned-positions/model.bin")));
+    train_eight(device, "pre-norm", with_pre_norm);
+    CU_ASSERT_TRUE(clf_file_exists(at("pre-norm/model.bin")));
 }
 
 static void stops_early(clf_device *device) {
@@ -256,7 +272,18 @@ static void diverges(clf_device *device) {
     options.warmup = -1;
     record r = {0};
     CU_ASSERT_EQUAL(run(device, &options, &r), CLF_ERROR_NUMERIC);
-    CU_ASSERT_PTR_NOT_NULL(strstr(clf_last_error(), "update 2"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(clf_last_error(), "update 2: the gradient of "));
+}
+
+// A vocabulary of segmented text with SentencePiece models beside it.
+static const char *make_mixed_vocabulary(void) {
+    const char *text = at("train.in");
+    CLF_ASSERT_OK(clf_vocabulary_train(
+        at("mixed"),
+        &(clf_vocabulary_options){.source_files = &text, .source_count = 1, .segmented = true}));
+    CLF_ASSERT_OK(clf_file_write(at("mixed/source.spm"), "", 0));
+    CLF_ASSERT_OK(clf_file_write(at("mixed/target.spm"), "", 0));
+    return at("mixed");
 }
 
 static void refuses(clf_device *device) {
@@ -268,10 +295,23 @@ static void refuses(clf_device *device) {
     options.vocabulary = clf_test_directory();
     CU_ASSERT_EQUAL(run(device, &options, &r), CLF_ERROR_IO);
     options = make_options("refused", 1);
+    options.vocabulary = make_mixed_vocabulary();
+    CU_ASSERT_EQUAL(run(device, &options, &r), CLF_ERROR_FORMAT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(clf_last_error(), "mixed/source.spm"));
+    options = make_options("refused", 1);
     options.shape.decoder_heads = 5;
     CU_ASSERT_EQUAL(run(device, &options, &r), CLF_ERROR_ARGUMENT);
     options = make_options("refused", 1);
     options.dropout = 1;
+    CU_ASSERT_EQUAL(run(device, &options, &r), CLF_ERROR_ARGUMENT);
+    options = make_options("refused", 1);
+    options.shape.encoder_layers = -2;
+    CU_ASSERT_EQUAL(run(device, &options, &r), CLF_ERROR_ARGUMENT);
+    options = make_options("refused", 1);
+    options.save_every = -1;
+    CU_ASSERT_EQUAL(run(device, &options, &r), CLF_ERROR_ARGUMENT);
+    options = make_options("refused", 1);
+    options.sampling = CLF_SAMPLING_SIGMOID; // without a constant
     CU_ASSERT_EQUAL(run(device, &options, &r), CLF_ERROR_ARGUMENT);
     options = make_options("refused", 1);
     options.shape.activation = "sine";
@@ -308,6 +348,9 @@ static void test_resumes(void) {
 static void test_variants(void) {
     run_on_first(variants);
 }
+static void test_other_format(void) {
+    run_on_first(other_format);
+}
 static void test_early(void) {
     run_on_first(stops_early);
 }
@@ -319,8 +362,10 @@ static void test_refuses(void) {
 }
 
 static const clf_test tests[] = {
-    {"learns", test_learns},     {"resumes", test_resumes},   {"variants", test_variants},
-    {"stops early", test_early}, {"diverges", test_diverges}, {"refuses", test_refuses},
+    {"learns", test_learns},     {"resumes", test_resumes},
+    {"variants", test_variants}, {"other format", test_other_format},
+    {"stops early", test_early}, {"diverges", test_diverges},
+    {"refuses", test_refuses},
 };
 
 CLF_TEST_MAIN("trainer", tests)
