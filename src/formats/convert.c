@@ -61,6 +61,10 @@ clf_status clf_convert(const char *model, const char *output, const clf_convert_
     clf_format *format;
     if (!model || !output) return clf_fail(CLF_ERROR_ARGUMENT, "clf_convert: an argument is NULL");
     if (!options) options = &defaults;
+    if (options->format > CLF_CONVERT_CTRANSLATE2 || options->weights > CLF_CONVERT_INT8) {
+        return clf_fail(CLF_ERROR_ARGUMENT, "clf_convert: there is no format %d or no weights %d",
+                        (int)options->format, (int)options->weights);
+    }
     CLF_TRY(check_output(output));
     CLF_TRY(clf_format_open(model, &format));
     clf_status status = convert(format, output, options);

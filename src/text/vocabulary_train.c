@@ -325,6 +325,9 @@ static clf_status check_directory(const char *directory) {
 }
 
 clf_status clf_vocabulary_train(const char *directory, const clf_vocabulary_options *options) {
+    if (!directory || !options) {
+        return clf_fail(CLF_ERROR_ARGUMENT, "clf_vocabulary_train: an argument is NULL");
+    }
     clf_vocabulary_options o = *options;
     if (o.size == 0) o.size = 8000;
     if (!o.model_type) o.model_type = "unigram";
@@ -332,7 +335,7 @@ clf_status clf_vocabulary_train(const char *directory, const clf_vocabulary_opti
     if (o.sentences == 0) o.sentences = DEFAULT_SENTENCES;
     CLF_TRY(check_options(&o));
     CLF_TRY(check_directory(directory));
-    CLF_TRY(clf_file_make_directory(directory));
+    CLF_TRY(clf_file_make_public_directory(directory));
     CLF_TRY(o.separate ? make_separate(directory, &o) : make_joint(directory, &o));
     return write_config(directory, &o);
 }
