@@ -21,8 +21,7 @@ enum {
     COMPUTING_NAP = 250000   // ... and at the device
 };
 
-// ---- the process: MPI starts and ends once
-// -------------------------------------------------------
+// ---- the process: MPI starts and ends once ----
 
 static struct {
     MPI_Comm all;
@@ -138,8 +137,7 @@ clf_status clf_train_get_rank(clf_train_rank *rank) {
     return CLF_OK;
 }
 
-// ---- the exchange
-// --------------------------------------------------------------------------------
+// ---- the exchange ----
 
 // A bucket on its way: read from the device, summed, written back.
 typedef struct parcel {
@@ -215,8 +213,7 @@ clf_status clf_exchange_share(clf_exchange *exchange, void *data, size_t size) {
     return CLF_OK;
 }
 
-// ---- gradients
-// -----------------------------------------------------------------------------------
+// ---- gradients ----
 
 static clf_status check_layout(clf_exchange *exchange, clf_model *gradients) {
     char own[CLF_HASH_TEXT], first[CLF_HASH_TEXT];
