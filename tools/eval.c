@@ -9,7 +9,8 @@
 
 typedef struct eval_options {
     common_options common; // help alone
-    const char *hypotheses, *metric, *tokenize, *smooth;
+    const char *hypotheses, *metric, *smooth;
+    int tokenize; // clf_bleu_tokenization
     int width, word_order;
     bool lowercase, json;
 } eval_options;
@@ -20,8 +21,8 @@ static const option_row options[] = {
     {"hypotheses", 0, OPTION_STRING, AT(hypotheses), "FILE",
      "the translations (default: standard input)"},
     {"metric", 'm', OPTION_STRING, AT(metric), "LIST", "bleu, chrf or both (default: bleu,chrf)"},
-    {"tokenize", 't', OPTION_STRING, AT(tokenize), "HOW",
-     "words of BLEU: 13a, zh, char or none (default: 13a)"},
+    {"tokenize", 't', OPTION_CHOICE, AT(tokenize), "13a|zh|char|none",
+     "words of BLEU (default: 13a)"},
     {"lowercase", 'l', OPTION_FLAG, AT(lowercase), NULL, "compare without case"},
     {"smooth", 's', OPTION_STRING, AT(smooth), "HOW",
      "of BLEU: exp, floor[:VALUE], add-k[:VALUE] or none"},
@@ -54,13 +55,6 @@ typedef struct plan {
     clf_chrf_options chrf_options;
 } plan;
 
-// All lines of a file.
-typedef struct text {
-    const char *path;
-    char **lines;
-    size_t count, capacity;
-} text;
-
 // One metric, ready to print.
 typedef struct result {
     char name[16], score[400], signature[128];
@@ -86,20 +80,6 @@ static bool parse_metrics(const char *list, plan *made) {
     return true;
 }
 
-static bool parse_tokenize(const char *name, clf_bleu_tokenization *tokenization) {
-    static const char *const names[] = {[CLF_BLEU_13A] = "13a",
-                                        [CLF_BLEU_ZH] = "zh",
-                                        [CLF_BLEU_CHAR] = "char",
-                                        [CLF_BLEU_NONE] = "none"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (name && strcmp(name, names[i]) != 0) continue;
-        *tokenization = (clf_bleu_tokenization)i;
-        return true;
-    }
-    complain("--tokenize %s: use 13a, zh, char or none", name);
-    return false;
-}
-
 // METHOD[:VALUE]; the library knows the methods.
 static bool parse_smooth(const char *given, plan *made) {
     if (!given) return true;
@@ -119,64 +99,31 @@ static bool parse_smooth(const char *given, plan *made) {
 
 static bool make_plan(const eval_options *given, plan *made) {
     *made =
-        (plan){.bleu_options.lowercase = given->lowercase,
+        (plan){.bleu_options = {.tokenization = (clf_bleu_tokenization)given->tokenize,
+                                .lowercase = given->lowercase},
                .chrf_options = {.lowercase = given->lowercase, .word_order = given->word_order}};
     if (given->width < 0 || given->width > 15) {
         complain("--width %d: use 0 to 15", given->width);
         return false;
     }
-    return parse_metrics(given->metric, made) && parse_smooth(given->smooth, made) &&
-           parse_tokenize(given->tokenize, &made->bleu_options.tokenization);
+    return parse_metrics(given->metric, made) && parse_smooth(given->smooth, made);
 }
 
 // ---- lines --------------------------------------------------------------------------------------
 
-static bool push_line(text *all, const char *line) {
-    if (all->count == all->capacity) {
-        size_t capacity = all->capacity * 2 + 1024;
-        char **moved = realloc(all->lines, capacity * sizeof *moved);
-        if (!moved) return false;
-        all->lines = moved;
-        all->capacity = capacity;
-    }
-    return (all->lines[all->count] = strdup(line)) != NULL && ++all->count > 0;
-}
-
-// False after a message.
-static bool read_text(const char *path, text *all) {
-    enum { WINDOW_LINES = 4096 };
-    char *paths[] = {(char *)path};
-    all->path = strcmp(path, "-") == 0 ? "standard input" : path;
-    line_reader *reader = line_reader_open(paths, 1);
-    const char *const *lines;
-    long count = -1;
-    while (reader && (count = line_reader_next(reader, WINDOW_LINES, &lines)) > 0) {
-        for (long i = 0; i < count; i++) {
-            if (push_line(all, lines[i])) continue;
-            complain("out of memory");
-            count = -1;
-            break;
-        }
-        if (count < 0) break;
-    }
-    line_reader_close(reader);
-    return count == 0;
-}
-
-static void free_text(text *all) {
-    for (size_t i = 0; i < all->count; i++) free(all->lines[i]);
-    free(all->lines);
+static const char *name_of(const char *path) {
+    return strcmp(path, "-") == 0 ? "standard input" : path;
 }
 
 // Texts 1 on are the references of text 0. False after a message.
-static bool texts_agree(const text *texts, size_t count) {
+static bool texts_agree(const text_lines *texts, const char *const *paths, size_t count) {
     for (size_t i = 1; i < count; i++) {
         if (texts[i].count == texts[0].count) continue;
         complain("%s has %zu lines, %s has %zu: line i of one belongs to line i of the other",
-                 texts[i].path, texts[i].count, texts[0].path, texts[0].count);
+                 name_of(paths[i]), texts[i].count, name_of(paths[0]), texts[0].count);
         return false;
     }
-    if (texts[0].count == 0) complain("%s: no lines to compare", texts[0].path);
+    if (texts[0].count == 0) complain("%s: no lines to compare", name_of(paths[0]));
     return texts[0].count > 0;
 }
 
@@ -275,25 +222,28 @@ static int evaluate(const plan *plan, const eval_options *given, const char *con
 }
 
 // Reads the hypotheses, text 0, and the references, and compares them.
-static int eval_files(const plan *plan, const eval_options *given, char **paths, int references) {
-    size_t count = (size_t)references + 1;
-    text *texts = calloc(count, sizeof *texts);
+static int eval_files(const plan *plan, const eval_options *given, char **references, int number) {
+    size_t count = (size_t)number + 1;
+    text_lines *texts = calloc(count, sizeof *texts);
+    const char **paths = calloc(count, sizeof *paths);
     const char *const **lines = calloc(count, sizeof *lines); // of each text
     int code = EXIT_FAILED;
-    if (!texts || !lines) {
+    if (!texts || !paths || !lines) {
         complain("out of memory");
         goto done;
     }
     for (size_t i = 0; i < count; i++) {
-        if (!read_text(i == 0 ? given->hypotheses : paths[i - 1], &texts[i])) goto done;
+        paths[i] = i == 0 ? given->hypotheses : references[i - 1];
+        if (!text_lines_read(&texts[i], paths[i])) goto done;
         lines[i] = (const char *const *)texts[i].lines;
     }
-    if (texts_agree(texts, count)) {
-        code = evaluate(plan, given, lines[0], texts[0].count, lines + 1, references);
+    if (texts_agree(texts, paths, count)) {
+        code = evaluate(plan, given, lines[0], texts[0].count, lines + 1, number);
     }
 done:
-    for (size_t i = 0; texts && i < count; i++) free_text(&texts[i]);
+    for (size_t i = 0; texts && i < count; i++) text_lines_free(&texts[i]);
     free(texts);
+    free(paths);
     free(lines);
     return code;
 }

@@ -199,3 +199,41 @@ void line_reader_progress(const line_reader *reader, uint64_t *done, uint64_t *t
     *done = reader->done - (reader->size - reader->taken);
     *total = reader->total;
 }
+
+// ---- all lines at once --------------------------------------------------------------------------
+
+bool text_lines_add(text_lines *text, const char *line) {
+    if (text->count == text->capacity) {
+        size_t capacity = text->capacity * 2 + 1024;
+        char **moved = realloc(text->lines, capacity * sizeof *moved);
+        if (!moved) return false;
+        text->lines = moved;
+        text->capacity = capacity;
+    }
+    char *copy = strdup(line);
+    if (copy) text->lines[text->count++] = copy;
+    return copy != NULL;
+}
+
+bool text_lines_read(text_lines *text, const char *path) {
+    enum { WINDOW_LINES = 4096 };
+    char *paths[] = {(char *)path};
+    const char *const *lines;
+    line_reader *reader = line_reader_open(paths, 1);
+    long count = reader ? 1 : -1;
+    while (count > 0 && (count = line_reader_next(reader, WINDOW_LINES, &lines)) > 0) {
+        for (long i = 0, window = count; i < window && count > 0; i++) {
+            if (text_lines_add(text, lines[i])) continue;
+            complain("out of memory");
+            count = -1;
+        }
+    }
+    line_reader_close(reader);
+    return count == 0;
+}
+
+void text_lines_free(text_lines *text) {
+    for (size_t i = 0; i < text->count; i++) free(text->lines[i]);
+    free(text->lines);
+    *text = (text_lines){0};
+}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Reading lines in windows of bounded size, from files or standard input.
+// Reading lines from files or standard input: in windows of bounded size, or all at once.
 #ifndef CLF_TOOLS_LINES_H
 #define CLF_TOOLS_LINES_H
 
@@ -22,5 +22,17 @@ long line_reader_next(line_reader *reader, size_t limit, const char *const **lin
 
 // Bytes read so far, and in all (0 if unknown).
 void line_reader_progress(const line_reader *reader, uint64_t *done, uint64_t *total);
+
+// Zeroed, it has no lines.
+typedef struct text_lines {
+    char **lines;
+    size_t count, capacity;
+} text_lines;
+
+// Appends all lines of a file ("-" is standard input). False after a message.
+bool text_lines_read(text_lines *text, const char *path);
+// Appends a copy. False if memory is short.
+bool text_lines_add(text_lines *text, const char *line);
+void text_lines_free(text_lines *text);
 
 #endif

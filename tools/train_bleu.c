@@ -7,11 +7,6 @@
 #include "command.h"
 #include "lines.h"
 
-typedef struct text_lines {
-    char **lines;
-    size_t count;
-} text_lines;
-
 struct valid_text {
     text_lines source, target;
     bool segmented;
@@ -32,47 +27,15 @@ static void join_pieces(char *text) {
     *to = '\0';
 }
 
-static bool add_lines(text_lines *text, const char *const *lines, size_t count) {
-    char **moved = realloc(text->lines, (text->count + count) * sizeof *moved);
-    if (!moved) return false;
-    text->lines = moved;
-    for (size_t i = 0; i < count; i++) {
-        moved[text->count] = strdup(lines[i]);
-        if (!moved[text->count]) return false;
-        text->count++;
-    }
-    return true;
-}
-
-static bool read_lines(text_lines *text, char *path) {
-    enum { WINDOW_LINES = 4096 };
-    const char *const *lines;
-    line_reader *reader = line_reader_open(&path, 1);
-    long count = reader ? 1 : -1;
-    while (count > 0 && (count = line_reader_next(reader, WINDOW_LINES, &lines)) > 0) {
-        if (!add_lines(text, lines, (size_t)count)) {
-            complain("out of memory");
-            count = -1;
-        }
-    }
-    line_reader_close(reader);
-    return count == 0;
-}
-
-static void free_lines(text_lines *text) {
-    for (size_t i = 0; i < text->count; i++) free(text->lines[i]);
-    free(text->lines);
-    *text = (text_lines){0};
-}
-
-valid_text *valid_text_open(char *source_path, char *target_path, bool segmented) {
+valid_text *valid_text_open(const char *source_path, const char *target_path, bool segmented) {
     valid_text *text = calloc(1, sizeof *text);
     if (!text) {
         complain("out of memory");
         return NULL;
     }
     text->segmented = segmented;
-    bool good = read_lines(&text->source, source_path) && read_lines(&text->target, target_path);
+    bool good =
+        text_lines_read(&text->source, source_path) && text_lines_read(&text->target, target_path);
     if (good && text->source.count != text->target.count) {
         complain("%s has %zu lines and %s has %zu; they must match up", source_path,
                  text->source.count, target_path, text->target.count);
@@ -88,8 +51,8 @@ valid_text *valid_text_open(char *source_path, char *target_path, bool segmented
 
 void valid_text_close(valid_text *text) {
     if (!text) return;
-    free_lines(&text->source);
-    free_lines(&text->target);
+    text_lines_free(&text->source);
+    text_lines_free(&text->target);
     free(text);
 }
 
@@ -116,12 +79,9 @@ clf_status valid_text_score(const valid_text *text, clf_device *device, const ch
     text_lines output = {0};
     clf_status status = translate(text, device, model, options, &result);
     if (status != CLF_OK) return status;
-    output.lines = calloc(text->source.count + 1, sizeof *output.lines);
-    while (output.lines && output.count < text->source.count) {
-        char *line = strdup(clf_translations_text(result, output.count, 0));
-        if (!line) break;
-        if (text->segmented) join_pieces(line);
-        output.lines[output.count++] = line;
+    for (size_t i = 0; i < text->source.count; i++) {
+        if (!text_lines_add(&output, clf_translations_text(result, i, 0))) break;
+        if (text->segmented) join_pieces(output.lines[i]);
     }
     const char *const *references = (const char *const *)text->target.lines;
     clf_bleu_options wanted = {.tokenization = options->tokenization};
@@ -130,7 +90,7 @@ clf_status valid_text_score(const valid_text *text, clf_device *device, const ch
                  : clf_bleu((const char *const *)output.lines, &references, 1, output.count,
                             &wanted, &score);
     if (status == CLF_OK) *bleu = score.score;
-    free_lines(&output);
+    text_lines_free(&output);
     clf_translations_free(result);
     return status;
 }

@@ -9,7 +9,7 @@ typedef struct valid_text valid_text;
 
 // Reads both files whole; NULL after a message. Segmented text is translated as it is and compared
 // with its "@@ " joined.
-valid_text *valid_text_open(char *source_path, char *target_path, bool segmented);
+valid_text *valid_text_open(const char *source_path, const char *target_path, bool segmented);
 void valid_text_close(valid_text *text); // NULL is allowed
 
 typedef struct valid_options {
