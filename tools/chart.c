@@ -34,8 +34,9 @@ static void write_number(FILE *out, double value) {
     double size = fabs(value);
     if (size >= 1e7 || (size > 0 && size < 1e-3)) {
         fprintf(out, "%.3g", value);
-    } else if (size >= 1e4) {
-        fprintf(out, "%ld,%03ld", (long)(value / 1000), labs(lround(value)) % 1000);
+    } else if (size >= 9999.5) {
+        long whole = lround(value);
+        fprintf(out, "%ld,%03ld", whole / 1000, labs(whole) % 1000);
     } else {
         fprintf(out, "%.4g", value);
     }
@@ -64,7 +65,9 @@ static bool find_range(const chart *chart, axis *x, axis *y) {
         y->low /= 1.05;
         y->high *= 1.05;
     } else {
-        double room = y->high > y->low ? 0.04 * (y->high - y->low) : fmax(0.5, fabs(y->high) / 2);
+        // Numbers that differ in their last digits only count as one.
+        double span = y->high - y->low, size = fmax(fabs(y->low), fabs(y->high));
+        double room = span > 1e-6 * size ? 0.04 * span : fmax(0.5, size / 2);
         y->high += room;
         if (!chart->from_zero) y->low -= room;
     }

@@ -214,7 +214,8 @@ static void on_plan(void *user, const clf_train_plan *plan, uint64_t updates_don
 // Adds an update to the sums.
 static void add_update(watch *w, const clf_train_progress *p) {
     double targets = (double)(p->target_tokens - w->last.target_tokens);
-    if (w->last.update == 0) targets = 1; // after a resumption it is not known
+    // What the first update after a resumption had is not known.
+    if (w->last.update == 0 && p->update > 1) targets = 1;
     w->sums.loss += targets * p->loss;
     w->sums.nll += targets * p->nll;
     w->sums.target_tokens += targets;
