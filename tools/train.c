@@ -262,7 +262,13 @@ static int find_vocabulary(train_options *given, const clf_train_rank *rank, cha
         return EXIT_FAILED;
     }
     train->vocabulary = directory;
-    if (!train->overwrite && exists(directory, "vocab.json")) return EXIT_OK;
+    // Its last file, so that one whose making was interrupted is made again.
+    if (!train->overwrite && exists(directory, "tokenizer_config.json")) {
+        if (!train->resume && !given->quiet) {
+            fprintf(stderr, "using the vocabulary in %s; --overwrite makes another\n", directory);
+        }
+        return EXIT_OK;
+    }
     if (rank->count > 1) {
         complain("several devices need a vocabulary that is there already: give --vocab DIR");
         return EXIT_USAGE;
@@ -351,7 +357,7 @@ static bool open_valid(train_options *given, const clf_train_rank *rank, valid_t
     // A vocabulary without SentencePiece models is one of segmented text.
     if (!exists(t->vocabulary, "source.spm")) given->segmented = true;
     if (rank->rank > 0 || !t->valid_source || given->no_bleu) return true;
-    *valid = valid_text_open((char *)t->valid_source, (char *)t->valid_target, given->segmented);
+    *valid = valid_text_open(t->valid_source, t->valid_target, given->segmented);
     return *valid != NULL;
 }
 

@@ -336,6 +336,8 @@ clf_status clf_vocabulary_train(const char *directory, const clf_vocabulary_opti
     CLF_TRY(check_options(&o));
     CLF_TRY(check_directory(directory));
     CLF_TRY(clf_file_make_public_directory(directory));
+    // It comes last, and so tells whether a vocabulary is whole.
+    clf_file_remove_in(directory, "tokenizer_config.json");
     CLF_TRY(o.separate ? make_separate(directory, &o) : make_joint(directory, &o));
     return write_config(directory, &o);
 }

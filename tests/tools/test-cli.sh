@@ -70,7 +70,7 @@ mentions() { [ "$code" -eq "$1" ] && [[ $2 == *"$3"* ]]; }
 in_man_page() {
     local option
     for option in $(grep -o -e '--[a-z0-9-]*' <<<"$out" | sort -u); do
-        grep -q -e "${option//-/\\\\-}\\b" "$man_page" || {
+        grep -qE -e "${option//-/\\\\-}([^a-z0-9\\\\]|\$)" "$man_page" || {
             echo "$option is not in the man page"
             return 1
         }
@@ -189,7 +189,7 @@ test_vocab() {
     refuses 2 "FILEs or both" vocab -o "$tmp/no" --source "$tmp/en"
     refuses 2 "FILEs or both" vocab -o "$tmp/no" --target "$tmp/en" "$tmp/fr"
     refuses 2 "FILEs or both" vocab -o "$tmp/no" --source "$tmp/fr" --target "$tmp/en" "$tmp/fr"
-    refuses 2 "unigram, bpe, char or word" vocab -o "$tmp/no" --model-type magic "$tmp/en"
+    refuses 2 "use unigram|bpe|char|word" vocab -o "$tmp/no" --model-type magic "$tmp/en"
     refuses 2 "holds a model" vocab -o "$model" "$tmp/en"
     refuses 1 "required_chars" vocab -o "$tmp/no" --size 5 "$tmp/en"
     refuses 1 "$tmp/absent" vocab -o "$tmp/no" "$tmp/en" "$tmp/absent"
