@@ -40,6 +40,7 @@ static int run_convert(int argc, char **argv) {
     }
     const clf_convert_options made = {.format = (clf_convert_format)given.format,
                                       .weights = (clf_convert_weights)given.weights};
+    show_log(false);
     clf_status status = clf_convert(argv[0], given.output, &made);
     return status == CLF_OK ? EXIT_OK : complain_status(status);
 }
