@@ -35,7 +35,8 @@ static clf_status open_file(clf_lines *lines) {
     }
     // Other files cannot be known again, nor read a second time.
     if (!S_ISREG(info.st_mode)) {
-        return clf_fail(CLF_ERROR_IO, "%s: not a regular file", lines->path);
+        return clf_fail(CLF_ERROR_IO, "%s: not a regular file, and it is read more than once",
+                        lines->path);
     }
     lines->total = (uint64_t)info.st_size;
     return CLF_OK;
