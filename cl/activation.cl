@@ -2,6 +2,7 @@
 // y = dropout(act(x)) over rows of F columns, and its gradient; see clf_op_activate.
 //   ACT      clf_activation
 //   DROPOUT  1: with dropout
+//   HALF     1: all are half
 
 // By exp_negative, which is several times as fast as exp() on a CPU.
 inline floatv sigmoid(floatv x) {
@@ -53,37 +54,37 @@ static floatv slope(floatv x) {
 #endif
 }
 
-__kernel void activate(MATRIX(float, y), MATRIX(const float, x), const int rows, const int F,
+__kernel void activate(MATRIX(act, y), MATRIX(const act, x), const int rows, const int F,
                        DROPOUT_ARGUMENTS) {
     EACH_ROW(row, rows) {
-        __global float *to = ROW(y, row);
-        __global const float *from = ROW(x, row);
+        __global act *to = ROW(y, row);
+        __global const act *from = ROW(x, row);
         EACH_DRAW(b, j, F) {
             DRAW(scales, b, j, row);
             UNROLL
             for (int w = 0; w < 4; w++) {
                 const int c = 64 * b + 16 * w + j, left = F - c;
                 if (left <= 0) continue;
-                const floatv v = load_part(from + c, left);
-                store_part(DROP(ACTIVATE(floatv, v), scales, w), to + c, left);
+                const floatv v = LOAD_PARTA(from + c, left);
+                STORE_PARTA(DROP(ACTIVATE(floatv, v), scales, w), to + c, left);
             }
         }
     }
 }
 
-__kernel void activate_backward(MATRIX(float, dx), MATRIX(const float, dy), MATRIX(const float, x),
+__kernel void activate_backward(MATRIX(act, dx), MATRIX(const act, dy), MATRIX(const act, x),
                                 const int rows, const int F, DROPOUT_ARGUMENTS) {
     EACH_ROW(row, rows) {
-        __global float *to = ROW(dx, row);
-        __global const float *in = ROW(dy, row), *at = ROW(x, row);
+        __global act *to = ROW(dx, row);
+        __global const act *in = ROW(dy, row), *at = ROW(x, row);
         EACH_DRAW(b, j, F) {
             DRAW(scales, b, j, row);
             UNROLL
             for (int w = 0; w < 4; w++) {
                 const int c = 64 * b + 16 * w + j, left = F - c;
                 if (left <= 0) continue;
-                const floatv d = DROP(load_part(in + c, left), scales, w);
-                store_part(d * slope(load_part(at + c, left)), to + c, left);
+                const floatv d = DROP(LOAD_PARTA(in + c, left), scales, w);
+                STORE_PARTA(d * slope(LOAD_PARTA(at + c, left)), to + c, left);
             }
         }
     }

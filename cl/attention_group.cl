@@ -12,6 +12,7 @@
 //   SPLIT    work-items per query (or key)
 //   DROPOUT  1: with dropout on the weights
 //   LSE      1: attention() writes lse
+//   HALF     1: all but lse and delta are half
 //   OF_KEYS  1: attention_backward() is for keys and values, 0: for queries
 
 #ifndef LSE
@@ -27,16 +28,16 @@
 #define ITEM ((int)(get_local_id(1) * TQ + get_local_id(0)))
 
 // Rows of a tile, zero past the last one.
-static void load_tile(__local float *to, __global const float *from, size_t stride, int keys) {
+static void load_tile(__local float *to, __global const act *from, size_t stride, int keys) {
     for (int i = ITEM * VW; i < TK * D; i += GROUP * VW) {
         int j = i / D;
-        if (j < keys) STOREV(LOADV(from + j * stride + i % D), to + i);
+        if (j < keys) STOREV(LOADA(from + j * stride + i % D), to + i);
         else STOREV((floatv)0.0f, to + i);
     }
 }
 
-__kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const float, k),
-                        MATRIX(const float, v), TENSOR(const int, q_starts),
+__kernel void attention(MATRIX(act, y), MATRIX(const act, q), MATRIX(const act, k),
+                        MATRIX(const act, v), TENSOR(const int, q_starts),
                         TENSOR(const int, q_lengths), TENSOR(const int, kv_starts),
                         TENSOR(const int, kv_lengths), const float scale, const int causal,
                         MATRIX(float, lse), DROPOUT_ARGUMENTS) {
@@ -55,7 +56,7 @@ __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const f
     floatv query[VECTORS], result[VECTORS];
     UNROLL
     for (int i = 0; i < VECTORS; i++) {
-        query[i] = scale * LOADV(ROW(q, q_row) + head + column + i * VW);
+        query[i] = scale * LOADA(ROW(q, q_row) + head + column + i * VW);
         result[i] = 0.0f;
     }
     float top = LOWEST, sum = 0.0f;
@@ -104,7 +105,7 @@ __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const f
     float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
     UNROLL
     for (int i = 0; i < VECTORS; i++) {
-        STOREV(result[i] * inverse, ROW(y, q_row) + head + column + i * VW);
+        STOREA(result[i] * inverse, ROW(y, q_row) + head + column + i * VW);
     }
 #if LSE
     if (column == 0) ROW(lse, q_row)[get_group_id(1)] = sum == 0.0f ? LOWEST : top + log(sum);
@@ -112,13 +113,13 @@ __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const f
 }
 
 // delta (R, H) = the sum of dy * y over each head. One work-item per element.
-__kernel void attention_delta(MATRIX(float, delta), MATRIX(const float, dy), MATRIX(const float, y),
+__kernel void attention_delta(MATRIX(float, delta), MATRIX(const act, dy), MATRIX(const act, y),
                               const int rows, const int heads) {
     int row = get_global_id(0) / heads, head = get_global_id(0) % heads;
     if (row >= rows) return;
     floatv sum = 0.0f;
     for (int d = head * D; d < head * D + D; d += VW) {
-        sum += LOADV(ROW(dy, row) + d) * LOADV(ROW(y, row) + d);
+        sum += LOADA(ROW(dy, row) + d) * LOADA(ROW(y, row) + d);
     }
     ROW(delta, row)[head] = SUMV(sum);
 }
@@ -126,9 +127,9 @@ __kernel void attention_delta(MATRIX(float, delta), MATRIX(const float, dy), MAT
 // The gradients of queries (x, g, tx, tg = q, dy, k, v; dx = dq, dg unused) or of keys and values
 // (x, g, tx, tg = k, v, q, dy; dx = dk, dg = dv): with weights p = e^(scale x . tx - lse) and their
 // dropout m, dx = sum of scale p (m g . tg - delta) tx and dg = sum of p m tg.
-__kernel void attention_backward(MATRIX(float, dx), MATRIX(float, dg), MATRIX(const float, x),
-                                 MATRIX(const float, g), MATRIX(const float, tx),
-                                 MATRIX(const float, tg), TENSOR(const int, starts),
+__kernel void attention_backward(MATRIX(act, dx), MATRIX(act, dg), MATRIX(const act, x),
+                                 MATRIX(const act, g), MATRIX(const act, tx),
+                                 MATRIX(const act, tg), TENSOR(const int, starts),
                                  TENSOR(const int, lengths), TENSOR(const int, tile_starts),
                                  TENSOR(const int, tile_lengths), const float scale,
                                  const int causal, MATRIX(const float, lse),
@@ -146,8 +147,8 @@ __kernel void attention_backward(MATRIX(float, dx), MATRIX(float, dg), MATRIX(co
         floatv xs[VECTORS], gs[VECTORS], dxs[VECTORS], dgs[VECTORS];
         UNROLL
         for (int i = 0; i < VECTORS; i++) {
-            xs[i] = LOADV(ROW(x, row) + column + i * VW);
-            gs[i] = LOADV(ROW(g, row) + column + i * VW);
+            xs[i] = LOADA(ROW(x, row) + column + i * VW);
+            gs[i] = LOADA(ROW(g, row) + column + i * VW);
             dxs[i] = dgs[i] = 0.0f;
         }
         int begin = 0, end = tile_length;
@@ -200,8 +201,8 @@ __kernel void attention_backward(MATRIX(float, dx), MATRIX(float, dg), MATRIX(co
         if (t >= rows) continue;
         UNROLL
         for (int i = 0; i < VECTORS; i++) {
-            STOREV(dxs[i], ROW(dx, row) + column + i * VW);
-            if (OF_KEYS) STOREV(dgs[i], ROW(dg, row) + column + i * VW);
+            STOREA(dxs[i], ROW(dx, row) + column + i * VW);
+            if (OF_KEYS) STOREA(dgs[i], ROW(dg, row) + column + i * VW);
         }
     }
 }

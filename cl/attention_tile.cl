@@ -9,6 +9,7 @@
 //   TK       keys per tile, a power of two up to 64, a multiple of 2 VW
 //   DROPOUT  1: with dropout on the weights
 //   LSE      1: attention() writes lse
+//   HALF     1: all but lse are half; gradients are summed in float over a tile
 
 #ifndef LSE
 #define LSE 0
@@ -21,18 +22,26 @@
 #define WIDE 1
 #endif
 
+#if HALF
+#define LOAD4(p) vload_half4(0, p)
+#define QUERY(i, d) floats[i][d]
+#else
+#define LOAD4(p) vload4(0, p)
+#define QUERY(i, d) row[i][d]
+#endif
+
 // Copies rows transposed and scaled; columns from `keys` to `all` are zero.
-static void load_keys(__local float *kt, __global const float *k, size_t stride, int keys, int all,
+static void load_keys(__local float *kt, __global const act *k, size_t stride, int keys, int all,
                       float scale) {
 #if D % 4 == 0 && TK % 4 == 0
     for (int j = 0; j < keys; j += 4) {
         const int more = keys - 1 - j;
-        __global const float *row[4];
+        __global const act *row[4];
         UNROLL
         for (int i = 0; i < 4; i++) row[i] = k + (j + min(i, more)) * stride;
         for (int d = 0; d < D; d += 4) {
-            float4 a = scale * vload4(0, row[0] + d), b = scale * vload4(0, row[1] + d);
-            float4 c = scale * vload4(0, row[2] + d), e = scale * vload4(0, row[3] + d);
+            float4 a = scale * LOAD4(row[0] + d), b = scale * LOAD4(row[1] + d);
+            float4 c = scale * LOAD4(row[2] + d), e = scale * LOAD4(row[3] + d);
             if (more < 1) b = 0.0f;
             if (more < 2) c = 0.0f;
             if (more < 3) e = 0.0f;
@@ -46,7 +55,7 @@ static void load_keys(__local float *kt, __global const float *k, size_t stride,
     keys = (keys + 3) / 4 * 4;
 #else
     for (int j = 0; j < keys; j++) {
-        for (int d = 0; d < D; d++) kt[d * TK + j] = scale * k[j * stride + d];
+        for (int d = 0; d < D; d++) kt[d * TK + j] = scale * GETA(k, j * stride + d);
     }
 #endif
     for (int j = keys; j < all; j++) {
@@ -56,11 +65,19 @@ static void load_keys(__local float *kt, __global const float *k, size_t stride,
 
 // p[0:4, 0:keys] = q . kt for four rows of queries, `more` of them after the first one; a row that
 // is not there is the last one again.
-static void multiply_keys(__local float *p, __global const float *q, size_t stride, int more,
+static void multiply_keys(__local float *p, __global const act *q, size_t stride, int more,
                           __local const float *kt, int keys) {
-    __global const float *row[4];
+    __global const act *row[4];
     UNROLL
     for (int i = 0; i < 4; i++) row[i] = q + min(i, more) * stride;
+#if HALF
+    // Halfs convert slowly one by one.
+    float floats[4][D];
+    for (int d = 0; d < D; d += VW) {
+        UNROLL
+        for (int i = 0; i < 4; i++) STOREV(LOADA(row[i] + d), floats[i] + d);
+    }
+#endif
     for (int j = 0; j < keys; j += 2 * VW) {
         floatv a[4], b[4];
         UNROLL
@@ -69,8 +86,8 @@ static void multiply_keys(__local float *p, __global const float *q, size_t stri
             floatv k0 = LOADV(kt + d * TK + j), k1 = LOADV(kt + d * TK + j + VW);
             UNROLL
             for (int i = 0; i < 4; i++) {
-                a[i] += row[i][d] * k0;
-                b[i] += row[i][d] * k1;
+                a[i] += QUERY(i, d) * k0;
+                b[i] += QUERY(i, d) * k1;
             }
         }
         UNROLL
@@ -113,7 +130,7 @@ static float weigh(__local float *p, int keys, __local float *top) {
 
 // o[0:4, 0:D] = shrink[0:4] * o + p[0:4, 0:keys] . v
 static void add_values(__local float *o, __local const float *p, __local const float *shrink,
-                       __global const float *v, size_t stride, int keys) {
+                       __global const act *v, size_t stride, int keys) {
     for (int d = 0; d < D; d += VW * WIDE) {
         floatv a[4][WIDE];
         UNROLL
@@ -124,7 +141,7 @@ static void add_values(__local float *o, __local const float *p, __local const f
         for (int j = 0; j < keys; j++) {
             UNROLL
             for (int w = 0; w < WIDE; w++) {
-                floatv value = LOADV(v + j * stride + d + w * VW);
+                floatv value = LOADA(v + j * stride + d + w * VW);
                 UNROLL
                 for (int i = 0; i < 4; i++) a[i][w] += p[i * TK + j] * value;
             }
@@ -137,8 +154,8 @@ static void add_values(__local float *o, __local const float *p, __local const f
     }
 }
 
-__kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const float, k),
-                        MATRIX(const float, v), TENSOR(const int, q_starts),
+__kernel void attention(MATRIX(act, y), MATRIX(const act, q), MATRIX(const act, k),
+                        MATRIX(const act, v), TENSOR(const int, q_starts),
                         TENSOR(const int, q_lengths), TENSOR(const int, kv_starts),
                         TENSOR(const int, kv_lengths), const float scale, const int causal,
                         MATRIX(float, lse), DROPOUT_ARGUMENTS) {
@@ -180,9 +197,9 @@ __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const f
     }
 
     for (int t = 0; t < rows; t++) {
-        __global float *to = ROW(y, q_row + t) + head;
+        __global act *to = ROW(y, q_row + t) + head;
         float inverse = sum[t] == 0.0f ? 0.0f : 1.0f / sum[t];
-        for (int d = 0; d < D; d += VW) STOREV(LOADV(o + t * D + d) * inverse, to + d);
+        for (int d = 0; d < D; d += VW) STOREA(LOADV(o + t * D + d) * inverse, to + d);
 #if LSE
         ROW(lse, q_row + t)[get_group_id(1)] = sum[t] == 0.0f ? LOWEST : top[t] + log(sum[t]);
 #endif
@@ -192,10 +209,10 @@ __kernel void attention(MATRIX(float, y), MATRIX(const float, q), MATRIX(const f
 // to[0:4, 0:D] = a . b, or += with `add`, where b has `steps` rows; a row of `to` that is not there
 // is the last one again, there being `more` after the first. Element (i, s) of a stands at
 // a + i * a_row + s * a_step.
-static void multiply_rows(__global float *to, size_t to_stride, int more, __local const float *a,
-                          int a_row, int a_step, __global const float *b, size_t b_stride,
+static void multiply_rows(__global act *to, size_t to_stride, int more, __local const float *a,
+                          int a_row, int a_step, __global const act *b, size_t b_stride,
                           int steps, bool add) {
-    __global float *row[4];
+    __global act *row[4];
     __local const float *factors[4];
     UNROLL
     for (int i = 0; i < 4; i++) {
@@ -208,13 +225,13 @@ static void multiply_rows(__global float *to, size_t to_stride, int more, __loca
         for (int i = 0; i < 4; i++) {
             UNROLL
             for (int w = 0; w < WIDE; w++) {
-                sum[i][w] = add ? LOADV(row[i] + d + w * VW) : (floatv)0.0f;
+                sum[i][w] = add ? LOADA(row[i] + d + w * VW) : (floatv)0.0f;
             }
         }
         for (int s = 0; s < steps; s++) {
             UNROLL
             for (int w = 0; w < WIDE; w++) {
-                floatv value = LOADV(b + s * b_stride + d + w * VW);
+                floatv value = LOADA(b + s * b_stride + d + w * VW);
                 UNROLL
                 for (int i = 0; i < 4; i++) sum[i][w] += factors[i][s * a_step] * value;
             }
@@ -222,20 +239,20 @@ static void multiply_rows(__global float *to, size_t to_stride, int more, __loca
         UNROLL
         for (int i = 0; i < 4; i++) {
             UNROLL
-            for (int w = 0; w < WIDE; w++) STOREV(sum[i][w], row[i] + d + w * VW);
+            for (int w = 0; w < WIDE; w++) STOREA(sum[i][w], row[i] + d + w * VW);
         }
     }
 }
 
-static void clear(__global float *to, size_t stride, int rows) {
+static void clear(__global act *to, size_t stride, int rows) {
     for (int r = 0; r < rows; r++) {
-        for (int d = 0; d < D; d += VW) STOREV((floatv)0.0f, to + r * stride + d);
+        for (int d = 0; d < D; d += VW) STOREA((floatv)0.0f, to + r * stride + d);
     }
 }
 
-static float dot_rows(__global const float *a, __global const float *b) {
+static float dot_rows(__global const act *a, __global const act *b) {
     floatv sum = 0.0f;
-    for (int d = 0; d < D; d += VW) sum += LOADV(a + d) * LOADV(b + d);
+    for (int d = 0; d < D; d += VW) sum += LOADA(a + d) * LOADA(b + d);
     return SUMV(sum);
 }
 
@@ -257,10 +274,10 @@ static void differentiate(__local float *p, __local float *ds, int seen, int key
 }
 
 // Group (head, sequence).
-__kernel void attention_backward(MATRIX(float, dq), MATRIX(float, dk), MATRIX(float, dv),
-                                 MATRIX(const float, dy), MATRIX(const float, y),
-                                 MATRIX(const float, q), MATRIX(const float, k),
-                                 MATRIX(const float, v), TENSOR(const int, q_starts),
+__kernel void attention_backward(MATRIX(act, dq), MATRIX(act, dk), MATRIX(act, dv),
+                                 MATRIX(const act, dy), MATRIX(const act, y),
+                                 MATRIX(const act, q), MATRIX(const act, k),
+                                 MATRIX(const act, v), TENSOR(const int, q_starts),
                                  TENSOR(const int, q_lengths), TENSOR(const int, kv_starts),
                                  TENSOR(const int, kv_lengths), const float scale,
                                  const int causal, MATRIX(const float, lse), DROPOUT_ARGUMENTS) {
@@ -284,7 +301,7 @@ __kernel void attention_backward(MATRIX(float, dq), MATRIX(float, dk), MATRIX(fl
         load_keys(vt, ROW(v, kv_row) + head, v_stride, keys, all, 1.0f);
         for (int block = begin; block < q_length; block += TQ) {
             const int rows = min(TQ, q_length - block), q_row = q_start + block;
-            __global const float *queries = ROW(q, q_row) + head, *slopes = ROW(dy, q_row) + head;
+            __global const act *queries = ROW(q, q_row) + head, *slopes = ROW(dy, q_row) + head;
             for (int t = 0; t < rows; t += 4) {
                 const int seen = causal ? min(keys, block + t + 4 - first) : keys;
                 multiply_keys(p + t * TK, queries + t * q_stride, q_stride, rows - 1 - t, kt, seen);

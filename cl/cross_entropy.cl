@@ -58,7 +58,8 @@ static float2 lane_exponentials(__global float *x, int V, float top) {
 }
 
 __kernel void cross_entropy(MATRIX(float, losses), MATRIX(float, logits), TENSOR(const int, labels),
-                            const int rows, const int V, const int banned, const float smoothing) {
+                            const int rows, const int V, const int banned, const float smoothing,
+                            const float factor) {
     ROW_SCRATCH
     USE(labels);
     const int counted = V - (banned >= 0);
@@ -83,12 +84,12 @@ __kernel void cross_entropy(MATRIX(float, losses), MATRIX(float, logits), TENSOR
         float2 mine = lane_exponentials(x, n, top);
         float sum = row_sum(mine.x) - (float)(banned >= 0), gaps = row_sum(mine.y);
 
-        const float inverse = 1.0f / sum;
-        EACH_VECTOR(c, n) STOREV(LOADV(x + c) * inverse - share, x + c);
-        EACH_REST(c, n) x[c] = x[c] * inverse - share;
+        const float inverse = factor / sum, part = factor * share;
+        EACH_VECTOR(c, n) STOREV(LOADV(x + c) * inverse - part, x + c);
+        EACH_REST(c, n) x[c] = x[c] * inverse - part;
         if (owns_banned) x[banned] = 0.0f;
         if (owns_label) {
-            x[label] -= 1.0f - smoothing;
+            x[label] -= factor * (1.0f - smoothing);
             float log_sum = log(sum), nll = log_sum + (top - at_label);
             float spread = log_sum + gaps / counted; // the mean of -log p
             loss[0] = smoothing > 0.0f ? (1.0f - smoothing) * nll + smoothing * spread : nll;

@@ -3,9 +3,10 @@
 // clf_op_embed_backward and clf_op_positions_backward. Keys that `to` does not have are skipped.
 // Column c of key k of `to` is at panel_stride * (k / 16) + key_stride * (k % 16) + row_stride * c.
 // A work-group takes a run of neighbouring keys, which share the panels' cache lines on a CPU.
+//   HALF  1: dy is half
 
 __kernel void embed_backward(TENSOR(float, to), const ulong panel_stride, const ulong key_stride,
-                             const ulong row_stride, const int key_end, MATRIX(const float, dy),
+                             const ulong row_stride, const int key_end, MATRIX(const act, dy),
                              TENSOR(const int, rows), TENSOR(const int, keys),
                              TENSOR(const int, first), const int count, const int C,
                              const float scale) {
@@ -21,7 +22,7 @@ __kernel void embed_backward(TENSOR(float, to), const ulong panel_stride, const 
         __global float *at = to + panel_stride * (ulong)(key / 16) + key_stride * (ulong)(key % 16);
         EACH_VECTOR(c, C) {
             floatv sum = 0.0f;
-            for (int i = row; i < last; i++) sum += LOADV(ROW(dy, rows[i]) + c);
+            for (int i = row; i < last; i++) sum += LOADA(ROW(dy, rows[i]) + c);
             float each[VW];
             STOREV(sum, each);
             UNROLL
@@ -29,7 +30,7 @@ __kernel void embed_backward(TENSOR(float, to), const ulong panel_stride, const 
         }
         EACH_REST(c, C) {
             float sum = 0.0f;
-            for (int i = row; i < last; i++) sum += ROW(dy, rows[i])[c];
+            for (int i = row; i < last; i++) sum += GETA(ROW(dy, rows[i]), c);
             at[row_stride * (ulong)c] += scale * sum;
         }
     }

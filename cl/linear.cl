@@ -11,6 +11,7 @@
 //   MR  1 to 12        NC  VW to 16, a power of two      WX, KL  any
 //   FMA 1: the device promises that fma() is fast or right; 0: mad(), which may be fused too
 //   ACT clf_activation (prelude.cl)
+//   HALF what is half: 1 x, 2 y and residual, 4 w; added up
 
 #ifndef MR
 #define MR 1
@@ -26,6 +27,25 @@
 #endif
 #ifndef FMA
 #define FMA 1
+#endif
+
+#if HALF & 1
+#define X half
+#else
+#define X float
+#endif
+#if HALF & 2
+#define Y half
+#else
+#define Y float
+#endif
+#if HALF & 4
+#define W half
+#define LOAD_WEIGHTS(p, v) LOAD(W, (p) + (v)*VW)
+#else
+#define W float
+// Aligned: weights begin at a multiple of 16 floats.
+#define LOAD_WEIGHTS(p, v) ((__global const floatv *)(p))[v]
 #endif
 
 #define NV (NC / VW)
@@ -45,13 +65,13 @@
 #define SWISH(x, k) ((x) / (1.0f + exp(-(k) * (x))))
 
 // Writes VW columns, of which `left` exist. bias and residual may be NULL.
-static void finish(floatv value, __global float *y, __global const float *bias,
-                   __global const float *residual, int left) {
+static void finish(floatv value, __global Y *y, __global const float *bias,
+                   __global const Y *residual, int left) {
     if (left >= VW) {
         if (bias) value += LOADV(bias);
         value = ACTIVATE(floatv, value);
-        if (residual) value += LOADV(residual);
-        STOREV(value, y);
+        if (residual) value += LOAD(Y, residual);
+        STORE(Y, value, y);
         return;
     }
     float part[VW];
@@ -60,16 +80,28 @@ static void finish(floatv value, __global float *y, __global const float *bias,
         float one = part[i];
         if (bias) one += bias[i];
         one = ACTIVATE(float, one);
-        if (residual) one += residual[i];
-        y[i] = one;
+        if (residual) one += GET(Y, residual, i);
+        SET(Y, one, y, i);
     }
 }
 
-__kernel void linear(TENSOR(float, y), const ulong y_stride, TENSOR(const float, x),
-                     const ulong x_stride, TENSOR(const float, w), const ulong panel_stride,
-                     const ulong row_stride, TENSOR(const float, bias),
-                     TENSOR(const float, residual), const ulong residual_stride, const int m,
-                     const int k_count, const int n) {
+#if HALF & 1 && LANES == 1
+// A CPU converts halfs fast as vectors and slowly one by one.
+#define BLOCK 16
+static void load_block(float *values, __global const half *x, int left) {
+    if (left >= BLOCK) {
+#pragma unroll
+        for (int i = 0; i < BLOCK; i += VW) STOREV(LOAD(X, x + i), values + i);
+        return;
+    }
+    for (int i = 0; i < left; i++) values[i] = GET(X, x, i);
+}
+#endif
+
+__kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), const ulong x_stride,
+                     TENSOR(const W, w), const ulong panel_stride, const ulong row_stride,
+                     TENSOR(const float, bias), TENSOR(const Y, residual),
+                     const ulong residual_stride, const int m, const int k_count, const int n) {
     USE(y);
     USE(x);
     USE(w);
@@ -82,7 +114,7 @@ __kernel void linear(TENSOR(float, y), const ulong y_stride, TENSOR(const float,
     const int end = min(k_count, (slice + 1) * slice_length);
 
     // Rows and columns past the end repeat the last ones and are not written.
-    __global const float *rows[MR];
+    __global const X *rows[MR];
 #pragma unroll
     for (int r = 0; r < MR; r++) rows[r] = x + min(row + r, m - 1) * x_stride;
     const int from = min(column, ((n + 15) & ~15) - NC);
@@ -94,15 +126,26 @@ __kernel void linear(TENSOR(float, y), const ulong y_stride, TENSOR(const float,
 #pragma unroll
         for (int v = 0; v < NV; v++) sum[r][v] = (floatv)(0.0f);
     }
+#ifdef BLOCK
+    float block[MR][BLOCK];
+#endif
     for (int k = slice * slice_length; k < end; k++) {
-        // Aligned: weights begin at a multiple of 16 floats.
-        __global const floatv *weights = (__global const floatv *)(w + row_stride * k);
+        __global const W *weights = w + row_stride * k;
         floatv columns[NV];
 #pragma unroll
-        for (int v = 0; v < NV; v++) columns[v] = weights[v];
+        for (int v = 0; v < NV; v++) columns[v] = LOAD_WEIGHTS(weights, v);
+#ifdef BLOCK
+        const int i = (k - slice * slice_length) % BLOCK;
+        for (int r = 0; i == 0 && r < MR; r++)
+            load_block(block[r], x + min(row + r, m - 1) * x_stride + k, end - k);
+#endif
 #pragma unroll
         for (int r = 0; r < MR; r++) {
-            const float value = rows[r][k];
+#ifdef BLOCK
+            const float value = block[r][i];
+#else
+            const float value = GET(X, rows[r], k);
+#endif
 #pragma unroll
             for (int v = 0; v < NV; v++) sum[r][v] = MULADD(value, columns[v], sum[r][v]);
         }
@@ -139,8 +182,8 @@ __kernel void linear(TENSOR(float, y), const ulong y_stride, TENSOR(const float,
 }
 
 // y = act(y + bias) + residual, after a product by CLBlast. Group (row, share of its columns).
-__kernel void epilogue(TENSOR(float, y), const ulong y_stride, TENSOR(const float, bias),
-                       TENSOR(const float, residual), const ulong residual_stride, const int n) {
+__kernel void epilogue(TENSOR(Y, y), const ulong y_stride, TENSOR(const float, bias),
+                       TENSOR(const Y, residual), const ulong residual_stride, const int n) {
     USE(y);
     USE(bias);
     USE(residual);
@@ -150,10 +193,10 @@ __kernel void epilogue(TENSOR(float, y), const ulong y_stride, TENSOR(const floa
     for (int c = (int)get_global_id(1) * VW; c < n; c += (int)get_global_size(1) * VW) {
         floatv value;
         if (c + VW <= n) {
-            value = LOADV(y + c);
+            value = LOAD(Y, y + c);
         } else {
             float part[VW];
-            for (int i = 0; i < VW; i++) part[i] = c + i < n ? y[c + i] : 0.0f;
+            for (int i = 0; i < VW; i++) part[i] = c + i < n ? GET(Y, y, c + i) : 0.0f;
             value = LOADV(part);
         }
         finish(value, y + c, bias ? bias + c : 0, residual ? residual + c : 0, n - c);

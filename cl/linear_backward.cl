@@ -12,6 +12,18 @@
 //              NB  the most columns of a block, a multiple of NC
 //   LANES > 1: WX  work-items side by side
 //   FMA 1: the device promises that fma() is fast or right; 0: mad(), which may be fused too
+//   HALF  what is half: 1 x, 2 dy; added up
+
+#if HALF & 1
+#define X half
+#else
+#define X float
+#endif
+#if HALF & 2
+#define DY half
+#else
+#define DY float
+#endif
 
 #ifndef MR
 #define MR 4
@@ -65,30 +77,42 @@ inline void add_part(floatv value, __global float *to, int left) {
 
 // Copies a block of dy: panels of NC columns, each RB rows tall, so that rows far apart in memory
 // cost neither cache sets nor TLB entries while the products run.
-inline void pack_columns(__local floatv *block, __global const float *dy, int stride, int rows,
+inline void pack_columns(__local floatv *block, __global const DY *dy, int stride, int rows,
                          int columns) {
     for (int r = 0; r < rows; r++, dy += stride) {
         __local floatv *to = block + r * NV;
         for (int c = 0; c < columns; c += NC, to += RB * NV) {
 #pragma unroll
             for (int v = 0; v < NV; v++)
-                to[v] = load_part(dy + c + v * VW, max(columns - c - v * VW, 0));
+                to[v] = LOAD_PART(DY, dy + c + v * VW, max(columns - c - v * VW, 0));
         }
     }
 }
 
-inline void pack_rows(__local float *tile, __global const float *x, int stride, int rows,
+// Halfs convert slowly one by one: eight columns at once, of which the next row overwrites those
+// past MR.
+#if HALF & 1 && MR <= 8
+#define TILE (RB * MR + 8 - MR)
+inline void pack_wide(__local float *tile, __global const half *x, int stride, int rows) {
+    for (int r = 0; r < rows; r++, x += stride)
+        vstore8((float8)(vload_half4(0, x), vload_half4(1, x)), 0, tile + r * MR);
+}
+#else
+#define TILE (RB * MR)
+#endif
+
+inline void pack_rows(__local float *tile, __global const X *x, int stride, int rows,
                       int count) {
     if (count == MR) {
         for (int r = 0; r < rows; r++) {
 #pragma unroll
-            for (int i = 0; i < MR; i++) tile[r * MR + i] = x[(size_t)r * stride + i];
+            for (int i = 0; i < MR; i++) tile[r * MR + i] = GET(X, x, (size_t)r * stride + i);
         }
         return;
     }
     for (int r = 0; r < rows; r++) {
         for (int i = 0; i < MR; i++)
-            tile[r * MR + i] = i < count ? x[(size_t)r * stride + i] : 0.0f;
+            tile[r * MR + i] = i < count ? GET(X, x, (size_t)r * stride + i) : 0.0f;
     }
 }
 
@@ -102,12 +126,12 @@ inline void sum_columns(__global float *db, __local const floatv *block, int row
 }
 
 __kernel void weight_gradient(TENSOR(float, dw), const ulong panel_stride, const ulong row_stride,
-                              TENSOR(float, db), MATRIX(const float, x), MATRIX(const float, dy),
+                              TENSOR(float, db), MATRIX(const X, x), MATRIX(const DY, dy),
                               TENSOR(float, parts), const ulong part_size, const ulong weight_size,
                               const int rows, const int k_count, const int n, const int slice_rows,
                               const int k_block, const int column_block) {
     __local floatv block[RB * NB / VW];
-    __local float tile[RB * MR];
+    __local float tile[TILE];
     USE(dw);
     USE(db);
     USE(parts);
@@ -121,7 +145,12 @@ __kernel void weight_gradient(TENSOR(float, dw), const ulong panel_stride, const
         pack_columns(block, ROW(dy, row) + column, dy_stride, count, columns);
         if (db && get_group_id(1) == 0) sum_columns(db + column, block, count, columns);
         for (int k = (int)get_group_id(1) * k_block; k < k_end; k += MR) {
-            pack_rows(tile, ROW(x, row) + k, x_stride, count, min(MR, k_end - k));
+#if HALF & 1 && MR <= 8
+            if (k + 8 <= k_count)
+                pack_wide(tile, ROW(x, row) + k, x_stride, count);
+            else
+#endif
+                pack_rows(tile, ROW(x, row) + k, x_stride, count, min(MR, k_end - k));
             __local const floatv *panel = block;
             for (int c = column; c < column + columns; c += NC, panel += RB * NV) {
                 floatv sum[MR][NV];
@@ -161,7 +190,7 @@ __kernel void weight_gradient(TENSOR(float, dw), const ulong panel_stride, const
 // Work-items take every WX-th column, so that neighbours read neighbours. Rows and columns past the
 // end repeat the last ones and are not written.
 __kernel void weight_gradient(TENSOR(float, dw), const ulong panel_stride, const ulong row_stride,
-                              TENSOR(float, db), MATRIX(const float, x), MATRIX(const float, dy),
+                              TENSOR(float, db), MATRIX(const X, x), MATRIX(const DY, dy),
                               TENSOR(float, parts), const ulong part_size, const ulong weight_size,
                               const int rows, const int k_count, const int n, const int slice_rows,
                               const int k_block, const int column_block) {
@@ -184,13 +213,14 @@ __kernel void weight_gradient(TENSOR(float, dw), const ulong panel_stride, const
         for (int v = 0; v < NC; v++) sum[i][v] = 0.0f;
     }
     for (int r = from; r < end; r++) {
-        __global const float *inputs = ROW(x, r), *gradients = ROW(dy, r);
+        __global const X *inputs = ROW(x, r);
+        __global const DY *gradients = ROW(dy, r);
         float values[NC];
 #pragma unroll
-        for (int v = 0; v < NC; v++) values[v] = gradients[columns[v]], total[v] += values[v];
+        for (int v = 0; v < NC; v++) values[v] = GET(DY, gradients, columns[v]), total[v] += values[v];
 #pragma unroll
         for (int i = 0; i < MR; i++) {
-            const float value = inputs[ks[i]];
+            const float value = GET(X, inputs, ks[i]);
 #pragma unroll
             for (int v = 0; v < NC; v++) sum[i][v] = MULADD(value, values[v], sum[i][v]);
         }
@@ -221,10 +251,15 @@ __kernel void add_parts(TENSOR(float, to), TENSOR(const float, parts), const ulo
     }
 }
 
-// to (N, K) = from (K, N) transposed, both with panels as above. Group (16 columns of from, 16 of
-// to); no column past the end is written.
-__kernel void transpose(TENSOR(float, to), const ulong to_panel, const ulong to_row,
-                        TENSOR(const float, from), const ulong from_panel, const ulong from_row,
+// to (N, K) = from (K, N) transposed, both with panels as above, both half if HALF is not 0. Group
+// (16 columns of from, 16 of to); no column past the end is written.
+#if HALF
+#define ELEMENT ushort // a half that is only moved
+#else
+#define ELEMENT float
+#endif
+__kernel void transpose(TENSOR(ELEMENT, to), const ulong to_panel, const ulong to_row,
+                        TENSOR(const ELEMENT, from), const ulong from_panel, const ulong from_row,
                         const int k_count, const int n) {
     USE(to);
     USE(from);
@@ -234,11 +269,11 @@ __kernel void transpose(TENSOR(float, to), const ulong to_panel, const ulong to_
     to += to_panel * get_group_id(1) + to_row * column;
 #if LANES == 1
     for (int c = 0; c < columns; c++) {
-        __global float *line = to + to_row * c;
+        __global ELEMENT *line = to + to_row * c;
         for (int i = 0; i < ks; i++) line[i] = from[from_row * i + c];
     }
 #else
-    __local float tile[16][17];
+    __local ELEMENT tile[16][17];
     const int lane = (int)get_local_id(0);
     for (int i = (int)get_local_id(1); i < ks; i += (int)get_local_size(1)) {
         if (lane < columns) tile[i][lane] = from[from_row * i + lane];
@@ -249,3 +284,13 @@ __kernel void transpose(TENSOR(float, to), const ulong to_panel, const ulong to_
     }
 #endif
 }
+
+#if HALF
+// to = from rounded, n elements, a multiple of 16.
+__kernel void round_weight(TENSOR(half, to), TENSOR(const float, from), const ulong n) {
+    USE(to);
+    USE(from);
+    for (ulong i = get_global_id(0) * VW; i < n; i += get_global_size(0) * VW)
+        STORE_half(LOADV(from + i), to + i);
+}
+#endif

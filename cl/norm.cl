@@ -4,37 +4,37 @@
 //   LAYER     1: layer norm, 0: RMS norm
 //   TRAINING  1: with the arguments for dropout and stats
 //   DROPOUT   1: with dropout; TRAINING is 1 then
+//   HALF      1: x, y, residual and sum are half
 
 #if !DROPOUT
 // Each work-item later reads only what it wrote itself, so no barrier is needed.
-static void add_row(__global float *to, __global const float *x, __global const float *residual,
-                    int C) {
-    EACH_VECTOR(c, C) STOREV(residual ? LOADV(x + c) + LOADV(residual + c) : LOADV(x + c), to + c);
-    EACH_REST(c, C) to[c] = residual ? x[c] + residual[c] : x[c];
+static void add_row(__global act *to, __global const act *x, __global const act *residual, int C) {
+    EACH_VECTOR(c, C) STOREA(residual ? LOADA(x + c) + LOADA(residual + c) : LOADA(x + c), to + c);
+    EACH_REST(c, C) SETA(residual ? GETA(x, c) + GETA(residual, c) : GETA(x, c), to, c);
 }
 #endif
 
-static float lane_sum(__global const float *x, int C) {
+static float lane_sum(__global const act *x, int C) {
     floatv sum = 0.0f;
-    EACH_VECTOR(c, C) sum += LOADV(x + c);
+    EACH_VECTOR(c, C) sum += LOADA(x + c);
     float rest = 0.0f;
-    EACH_REST(c, C) rest += x[c];
+    EACH_REST(c, C) rest += GETA(x, c);
     return SUMV(sum) + rest;
 }
 
-static float lane_squares(__global const float *x, float mean, int C) {
+static float lane_squares(__global const act *x, float mean, int C) {
     floatv sum = 0.0f;
     EACH_VECTOR(c, C) {
-        floatv d = LOADV(x + c) - mean;
+        floatv d = LOADA(x + c) - mean;
         sum += d * d;
     }
     float rest = 0.0f;
-    EACH_REST(c, C) rest += (x[c] - mean) * (x[c] - mean);
+    EACH_REST(c, C) rest += (GETA(x, c) - mean) * (GETA(x, c) - mean);
     return SUMV(sum) + rest;
 }
 
-__kernel void norm(MATRIX(float, y), MATRIX(const float, x), MATRIX(const float, residual),
-                   MATRIX(float, sum), TENSOR(const float, scale), TENSOR(const float, bias),
+__kernel void norm(MATRIX(act, y), MATRIX(const act, x), MATRIX(const act, residual),
+                   MATRIX(act, sum), TENSOR(const float, scale), TENSOR(const float, bias),
                    const int rows, const int C, const float epsilon
 #if TRAINING
                    ,
@@ -45,11 +45,11 @@ __kernel void norm(MATRIX(float, y), MATRIX(const float, x), MATRIX(const float,
     USE(scale);
     USE(bias);
     EACH_ROW(row, rows) {
-        __global float *to = ROW(y, row);
-        __global const float *from = ROW(x, row);
+        __global act *to = ROW(y, row);
+        __global const act *from = ROW(x, row);
         if (residual || sum || DROPOUT) {
-            __global float *kept = sum ? ROW(sum, row) : to;
-            __global const float *added = residual ? ROW(residual, row) : residual;
+            __global act *kept = sum ? ROW(sum, row) : to;
+            __global const act *added = residual ? ROW(residual, row) : residual;
 #if DROPOUT
             EACH_DRAW(b, j, C) {
                 DRAW(scales, b, j, row);
@@ -57,8 +57,8 @@ __kernel void norm(MATRIX(float, y), MATRIX(const float, x), MATRIX(const float,
                 for (int w = 0; w < 4; w++) {
                     const int c = 64 * b + 16 * w + j, left = C - c;
                     if (left <= 0) continue;
-                    floatv v = DROP(load_part(from + c, left), scales, w);
-                    store_part(added ? v + load_part(added + c, left) : v, kept + c, left);
+                    floatv v = DROP(LOAD_PARTA(from + c, left), scales, w);
+                    STORE_PARTA(added ? v + LOAD_PARTA(added + c, left) : v, kept + c, left);
                 }
             }
 #if LANES > 1
@@ -84,12 +84,12 @@ __kernel void norm(MATRIX(float, y), MATRIX(const float, x), MATRIX(const float,
         }
 #endif
         EACH_VECTOR(c, C) {
-            floatv v = (LOADV(from + c) - mean) * inverse * LOADV(scale + c);
-            STOREV(bias ? v + LOADV(bias + c) : v, to + c);
+            floatv v = (LOADA(from + c) - mean) * inverse * LOADV(scale + c);
+            STOREA(bias ? v + LOADV(bias + c) : v, to + c);
         }
         EACH_REST(c, C) {
-            float v = (from[c] - mean) * inverse * scale[c];
-            to[c] = bias ? v + bias[c] : v;
+            float v = (GETA(from, c) - mean) * inverse * scale[c];
+            SETA(bias ? v + bias[c] : v, to, c);
         }
     }
 }

@@ -8,14 +8,15 @@
 //   LAYER    1: layer norm, 0: RMS norm
 //   BIAS     1: partial (groups, 2C) has dbias in its second half; 0: partial (groups, C)
 //   DROPOUT  1: dx is not dsum but dropout(dsum)
+//   HALF     1: dy, extra, sum, dsum and dx are half
 
 static void add_to(__global float *p, floatv v, int left, bool first) {
     store_part(first ? v : load_part(p, left) + v, p, left);
 }
 
 // extra and dx may be NULL.
-__kernel void norm_backward(MATRIX(float, dsum), MATRIX(float, dx), MATRIX(const float, dy),
-                            MATRIX(const float, extra), MATRIX(const float, sum),
+__kernel void norm_backward(MATRIX(act, dsum), MATRIX(act, dx), MATRIX(const act, dy),
+                            MATRIX(const act, extra), MATRIX(const act, sum),
                             MATRIX(const float, stats), TENSOR(const float, scale),
                             MATRIX(float, partial), const int rows, const int C,
                             DROPOUT_ARGUMENTS) {
@@ -23,17 +24,17 @@ __kernel void norm_backward(MATRIX(float, dsum), MATRIX(float, dx), MATRIX(const
     USE(scale);
     __global float *dscale = ROW(partial, get_group_id(0));
     EACH_ROW(row, rows) {
-        __global const float *in = ROW(dy, row), *from = ROW(sum, row);
-        __global const float *added = extra ? ROW(extra, row) : extra;
-        __global float *to = ROW(dsum, row), *dropped = dx ? ROW(dx, row) : dx;
+        __global const act *in = ROW(dy, row), *from = ROW(sum, row);
+        __global const act *added = extra ? ROW(extra, row) : extra;
+        __global act *to = ROW(dsum, row), *dropped = dx ? ROW(dx, row) : dx;
         const float mean = ROW(stats, row)[0], inverse = ROW(stats, row)[1];
         const bool first = row == (int)get_group_id(0);
 
         floatv sums = 0.0f, products = 0.0f;
         for (int c = LANE * VW; c < C; c += LANES * VW) {
             const int left = C - c;
-            const floatv d = load_part(in + c, left);
-            const floatv n = (load_part(from + c, left) - mean) * inverse;
+            const floatv d = LOAD_PARTA(in + c, left);
+            const floatv n = (LOAD_PARTA(from + c, left) - mean) * inverse;
             const floatv g = d * load_part(scale + c, left);
             add_to(dscale + c, d * n, left, first);
 #if BIAS
@@ -55,12 +56,12 @@ __kernel void norm_backward(MATRIX(float, dsum), MATRIX(float, dx), MATRIX(const
             for (int w = 0; w < 4; w++) {
                 const int c = 64 * b + 16 * w + j, left = C - c;
                 if (left <= 0) continue;
-                const floatv n = (load_part(from + c, left) - mean) * inverse;
-                const floatv g = load_part(in + c, left) * load_part(scale + c, left);
+                const floatv n = (LOAD_PARTA(from + c, left) - mean) * inverse;
+                const floatv g = LOAD_PARTA(in + c, left) * load_part(scale + c, left);
                 floatv d = (g - average - n * along) * inverse;
-                if (added) d += load_part(added + c, left);
-                store_part(d, to + c, left);
-                if (dropped) store_part(DROP(d, scales, w), dropped + c, left);
+                if (added) d += LOAD_PARTA(added + c, left);
+                STORE_PARTA(d, to + c, left);
+                if (dropped) STORE_PARTA(DROP(d, scales, w), dropped + c, left);
             }
         }
     }

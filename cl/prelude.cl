@@ -93,6 +93,73 @@ inline void store_part(floatv v, __global float *p, int left) {
     for (int i = 0; i < left; i++) p[i] = part[i];
 }
 
+// Activations are `act` in memory: float, or half with HALF 1 (vload_half and vstore_half are in every
+// OpenCL C); arithmetic is in float. A kernel whose arguments differ names their types.
+#ifndef HALF
+#define HALF 0
+#endif
+#if HALF
+#define act half
+#else
+#define act float
+#endif
+#define LOAD(type, p) CAT(LOAD_, type)(p)            // a vector
+#define STORE(type, v, p) CAT(STORE_, type)(v, p)
+#define GET(type, p, i) CAT(GET_, type)(p, i)        // element i
+#define SET(type, v, p, i) CAT(SET_, type)(v, p, i)
+#define LOAD_PART(type, p, left) CAT(load_part_, type)(p, left)
+#define STORE_PART(type, v, p, left) CAT(store_part_, type)(v, p, left)
+#define LOADA(p) LOAD(act, p)
+#define STOREA(v, p) STORE(act, v, p)
+#define GETA(p, i) GET(act, p, i)
+#define SETA(v, p, i) SET(act, v, p, i)
+#define LOAD_PARTA(p, left) LOAD_PART(act, p, left)
+#define STORE_PARTA(v, p, left) STORE_PART(act, v, p, left)
+
+#define LOAD_float(p) LOADV(p)
+#define STORE_float(v, p) STOREV(v, p)
+#define GET_float(p, i) ((p)[i])
+#define SET_float(v, p, i) ((p)[i] = (v))
+#define load_part_float(p, left) load_part(p, left)
+#define store_part_float(v, p, left) store_part(v, p, left)
+#if HALF
+#if VW == 1
+#define LOAD_half(p) vload_half(0, p)
+#define STORE_half(v, p) vstore_half(v, 0, p)
+#elif VW < 8
+#define LOAD_half(p) CAT(vload_half, VW)(0, p)
+#define STORE_half(v, p) CAT(vstore_half, VW)(v, 0, p)
+#else
+// PoCL 3.1 takes long vectors of half for aligned, so memory is read and written as integers.
+inline floatv LOAD_half(__global const half *p) {
+    const CAT(ushort, VW) bits = CAT(vload, VW)(0, (__global const ushort *)p);
+    return CAT(vload_half, VW)(0, (const half *)&bits);
+}
+inline void STORE_half(floatv v, __global half *p) {
+    CAT(ushort, VW) bits;
+    CAT(vstore_half, VW)(v, 0, (half *)&bits);
+    CAT(vstore, VW)(bits, 0, (__global ushort *)p);
+}
+#endif
+#define GET_half(p, i) vload_half(i, p)
+#define SET_half(v, p, i) vstore_half(v, i, p)
+inline floatv load_part_half(__global const half *p, int left) {
+    if (left >= VW) return LOAD_half(p);
+    float part[VW];
+    for (int i = 0; i < VW; i++) part[i] = i < left ? vload_half(i, p) : 0.0f;
+    return LOADV(part);
+}
+inline void store_part_half(floatv v, __global half *p, int left) {
+    if (left >= VW) {
+        STORE_half(v, p);
+        return;
+    }
+    float part[VW];
+    STOREV(v, part);
+    for (int i = 0; i < left; i++) vstore_half(part[i], i, p);
+}
+#endif
+
 // In front of a loop over a private array, whose length is constant, so that it becomes registers.
 #define UNROLL _Pragma("unroll")
 

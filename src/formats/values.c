@@ -5,13 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-static float from_half(uint16_t half) {
-    int exponent = half >> 10 & 31, fraction = half & 1023;
-    float value = exponent == 31  ? (fraction ? NAN : INFINITY)
-                  : exponent == 0 ? ldexpf((float)fraction, -24)
-                                  : ldexpf((float)(fraction + 1024), exponent - 25);
-    return half & 0x8000 ? -value : value;
-}
+#include "base/half.h"
 
 // An element of a piece as it is stored; files do not align their data.
 static float stored(const clf_piece *piece, size_t index) {
@@ -23,7 +17,7 @@ static float stored(const clf_piece *piece, size_t index) {
     float value;
     switch (piece->dtype) {
     case CLF_F32: memcpy(&value, data, sizeof value); return value;
-    case CLF_F16: memcpy(&half, data, sizeof half); return from_half(half);
+    case CLF_F16: memcpy(&half, data, sizeof half); return clf_half_to_float(half);
     case CLF_BF16:
         memcpy(&half, data, sizeof half);
         bits = (uint32_t)half << 16;
@@ -65,21 +59,10 @@ clf_values clf_values_of_source(clf_param_source *source) {
     return (clf_values){.self = source, .read = read_source};
 }
 
-static uint16_t to_half(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
-    if (magnitude < 0x38800000) { // below 2^-14 halves are multiples of 2^-24
-        return (uint16_t)(sign | (uint32_t)lrintf(fabsf(value) * 0x1p24f));
-    }
-    magnitude += 0xfff + (magnitude >> 13 & 1);
-    return (uint16_t)(sign | (magnitude - 0x38000000) >> 13);
-}
-
 bool clf_values_to_half(const float *values, size_t count, uint16_t *halves) {
     for (size_t i = 0; i < count; i++) {
         if (!(fabsf(values[i]) < 65520)) return false; // would round to infinity
-        halves[i] = to_half(values[i]);
+        halves[i] = clf_half_from_float(values[i]);
     }
     return true;
 }

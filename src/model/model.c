@@ -38,13 +38,18 @@ void *clf_model_place(clf_model *model, const clf_param *param) {
     }
 }
 
-static void take_params(clf_run *run, clf_model *model, const clf_param *params, int count) {
+// `master` unless NULL: the model is its copy with matrices in half and shares the rest.
+static void take_params(clf_run *run, clf_model *model, const clf_param *params, int count,
+                        const clf_model *master) {
     for (int i = 0; i < count; i++) {
         const clf_param *param = &params[i];
         void *place = clf_model_place(model, param);
         clf_arena *arena = model->groups[param->matrix ? CLF_MATRICES : CLF_VECTORS];
         if (param->matrix) {
-            *(clf_weight *)place = clf_weight_take(run, arena, param->cols, param->rows);
+            *(clf_weight *)place = clf_weight_take_as(run, arena, param->cols, param->rows,
+                                                      master ? CLF_F16 : CLF_F32);
+        } else if (master) {
+            *(clf_tensor *)place = *(clf_tensor *)clf_model_place((clf_model *)master, param);
         } else {
             *(clf_tensor *)place = clf_arena_take(run, arena, param->rows, param->cols, CLF_F32);
         }
@@ -52,16 +57,18 @@ static void take_params(clf_run *run, clf_model *model, const clf_param *params,
 }
 
 // Memory for all parameters, zeroed: counted first, then taken.
-static void place_params(clf_run *run, clf_model *model, const clf_param *params, int count) {
+static void place_params(clf_run *run, clf_model *model, const clf_param *params, int count,
+                         const clf_model *master) {
     clf_run dry = *run;
     dry.dry = true;
-    take_params(&dry, model, params, count);
+    take_params(&dry, model, params, count, master);
     clf_run_fail(run, dry.status);
     for (int i = 0; i < CLF_GROUPS; i++) {
+        const uint64_t bytes = clf_arena_peak(model->groups[i]);
         clf_arena_reset(model->groups[i]);
-        clf_arena_reserve(run, model->groups[i], clf_arena_peak(model->groups[i]));
+        if (bytes > 0) clf_arena_reserve(run, model->groups[i], bytes);
     }
-    take_params(run, model, params, count);
+    take_params(run, model, params, count, master);
     clf_stack *encoder = &model->stacks[CLF_ENCODER], *decoder = &model->stacks[CLF_DECODER];
     if (model->config.share_embeddings) decoder->embedding = encoder->embedding;
     if (model->config.tie_output) model->output.weight = decoder->embedding;
@@ -152,13 +159,14 @@ fail:
     return status;
 }
 
-// Fills a made model; `source` NULL: with zeros.
-static clf_status fill_model(clf_model *model, const clf_param_source *source, int positions) {
+// Fills a made model; `source` NULL: with zeros. `master`: see take_params.
+static clf_status fill_model(clf_model *model, const clf_param_source *source, int positions,
+                             const clf_model *master) {
     clf_run run = clf_run_begin(model->device);
     clf_param *params = NULL;
     int count = 0;
     clf_run_fail(&run, clf_params_list(&model->config, &params, &count));
-    place_params(&run, model, params, count);
+    place_params(&run, model, params, count, master);
     for (int i = 0; i < count; i++) model->parameters += (int64_t)params[i].rows * params[i].cols;
     if (source) {
         load_params(&run, model, params, count, *source);
@@ -170,10 +178,11 @@ static clf_status fill_model(clf_model *model, const clf_param_source *source, i
 }
 
 static clf_status create(clf_device *device, const clf_config *config,
-                         const clf_param_source *source, int positions, clf_model **model) {
+                         const clf_param_source *source, int positions, const clf_model *master,
+                         clf_model **model) {
     clf_model *made = NULL;
     CLF_TRY(make_model(device, config, &made));
-    clf_status status = fill_model(made, source, positions);
+    clf_status status = fill_model(made, source, positions, master);
     if (status != CLF_OK) {
         clf_model_destroy(made);
         return status;
@@ -184,17 +193,46 @@ static clf_status create(clf_device *device, const clf_config *config,
 
 clf_status clf_model_create(clf_device *device, const clf_config *config, clf_param_source source,
                             int positions, clf_model **model) {
-    return create(device, config, &source, positions, model);
+    return create(device, config, &source, positions, NULL, model);
 }
 
-clf_status clf_model_create_like(const clf_model *model, clf_model **like) {
+static clf_status create_beside(const clf_model *model, const clf_model *master, clf_model **like) {
     clf_model *made = NULL;
-    CLF_TRY(create(model->device, &model->config, NULL, 0, &made));
+    CLF_TRY(create(model->device, &model->config, NULL, 0, master, &made));
     if (model->config.positions == CLF_POSITIONS_SINUSOIDAL) {
         for (int i = 0; i < 2; i++) made->stacks[i].positions = model->stacks[i].positions;
     }
     *like = made;
     return CLF_OK;
+}
+
+clf_status clf_model_create_like(const clf_model *model, clf_model **like) {
+    return create_beside(model, NULL, like);
+}
+
+clf_status clf_model_create_half(const clf_model *model, clf_model **half) {
+    return create_beside(model, model, half);
+}
+
+void clf_model_round(clf_run *run, clf_model *half, const clf_model *model) {
+    static const clf_param_kind matrices[] = {
+        CLF_PARAM_SELF_QKV,  CLF_PARAM_SELF_OUT, CLF_PARAM_CROSS_Q, CLF_PARAM_CROSS_KV,
+        CLF_PARAM_CROSS_OUT, CLF_PARAM_FFN_IN,   CLF_PARAM_FFN_OUT};
+    const clf_config *config = &model->config;
+    for (int side = 0; side < 2; side++) {
+        clf_stack *to = &half->stacks[side];
+        const clf_stack *from = &model->stacks[side];
+        const int layers = side == CLF_ENCODER ? config->encoder.layers : config->decoder.layers;
+        if (side == CLF_ENCODER || !config->share_embeddings)
+            clf_op_round(run, to->embedding, from->embedding);
+        for (int i = 0; i < layers * (int)(sizeof matrices / sizeof *matrices); i++) {
+            const size_t at = layer_offsets[matrices[i / layers]];
+            const clf_weight *w = (const void *)((const char *)&from->layers[i % layers] + at);
+            if (w->data.chunk)
+                clf_op_round(run, *(clf_weight *)((char *)&to->layers[i % layers] + at), *w);
+        }
+    }
+    if (!config->tie_output) clf_op_round(run, half->output.weight, model->output.weight);
 }
 
 void clf_model_destroy(clf_model *model) {

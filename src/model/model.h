@@ -17,6 +17,10 @@ clf_status clf_model_create(clf_device *device, const clf_config *config, clf_pa
 // A model of the same layout whose parameters are all zero: gradients, moments, averages. It shares
 // computed positions with `model`, which must outlive it.
 clf_status clf_model_create_like(const clf_model *model, clf_model **like);
+// The same model with its matrices in half, for training passes (train/pass.h): zero until
+// clf_model_round copies them. It shares the other parameters with `model`, which must outlive it.
+clf_status clf_model_create_half(const clf_model *model, clf_model **half);
+void clf_model_round(clf_run *run, clf_model *half, const clf_model *model);
 void clf_model_destroy(clf_model *model); // NULL is allowed
 
 const clf_config *clf_model_config(const clf_model *model);

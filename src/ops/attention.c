@@ -14,10 +14,10 @@ static bool heads_fit(clf_run *run, const char *op, clf_tensor y, clf_tensor q, 
         return false;
     }
     return clf_shape_require(run, y.cols / heads <= 1024, op, "heads wider than 1024 columns") &&
-           clf_shape_is(run, op, "y", y, CLF_ANY, CLF_ANY, CLF_F32) &&
-           clf_shape_is(run, op, "q", q, y.rows, y.cols, CLF_F32) &&
-           clf_shape_is(run, op, "k", k, CLF_ANY, y.cols, CLF_F32) &&
-           clf_shape_is(run, op, "v", v, k.rows, y.cols, CLF_F32);
+           clf_shape_is_real(run, op, "y", y, CLF_ANY, CLF_ANY) &&
+           clf_shape_is(run, op, "q", q, y.rows, y.cols, y.dtype) &&
+           clf_shape_is(run, op, "k", k, CLF_ANY, y.cols, y.dtype) &&
+           clf_shape_is(run, op, "v", v, k.rows, y.cols, y.dtype);
 }
 
 bool clf_attention_fits(clf_run *run, const char *op, clf_tensor y, clf_attention a) {
@@ -83,7 +83,8 @@ void clf_op_attention(clf_run *run, clf_tensor y, clf_attention a) {
                                               {"TK", t.keys},
                                               {"SPLIT", t.split},
                                               {"DROPOUT", a.dropout.rate > 0},
-                                              {"LSE", a.lse.chunk != NULL}}};
+                                              {"LSE", a.lse.chunk != NULL},
+                                              {"HALF", clf_is_half(y)}}};
     const clf_arg arguments[] = {
         CLF_ARG_MATRIX(y),           CLF_ARG_MATRIX(a.q),          CLF_ARG_MATRIX(a.k),
         CLF_ARG_MATRIX(a.v),         clf_arg_tensor(a.q_starts),   clf_arg_tensor(a.q_lengths),
@@ -95,9 +96,14 @@ void clf_op_attention(clf_run *run, clf_tensor y, clf_attention a) {
                              .local = {cpu ? 1 : (size_t)t.queries, (size_t)t.split}};
     // The lengths are on the device: as if all source sentences were equally long.
     const double keys = (double)a.k.rows / batch * (a.causal ? 0.5 : 1);
-    const clf_cost cost = {.bytes = 8.0 * y.cols * ((double)y.rows + a.k.rows),
+    const clf_cost cost = {.bytes =
+                               2.0 * clf_dtype_size(y.dtype) * y.cols * ((double)y.rows + a.k.rows),
                            .flops = 4 * keys * y.rows * y.cols};
     clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
+}
+
+static bool is_float(clf_run *run, const char *op, clf_tensor y) {
+    return clf_shape_is(run, op, "y", y, CLF_ANY, CLF_ANY, CLF_F32);
 }
 
 // The kernel, range and cost that a step over a cache and one over a source sentence share.
@@ -121,7 +127,7 @@ static void launch_step(clf_run *run, const char *kernel, clf_tensor y, int head
 
 void clf_op_attention_step(clf_run *run, clf_tensor y, clf_attention_step a) {
     const char *op = "attention_step";
-    if (!heads_fit(run, op, y, a.q, a.k, a.v, a.heads) ||
+    if (!heads_fit(run, op, y, a.q, a.k, a.v, a.heads) || !is_float(run, op, y) ||
         !clf_shape_is(run, op, "origin", a.origin, y.rows, CLF_ANY, CLF_I32) ||
         !clf_shape_require(run, a.steps >= 0 && a.steps <= a.origin.cols, op,
                            "more steps than origin has columns") ||
@@ -140,7 +146,7 @@ void clf_op_attention_step(clf_run *run, clf_tensor y, clf_attention_step a) {
 void clf_op_attention_cross(clf_run *run, clf_tensor y, clf_attention_cross a) {
     const char *op = "attention_cross";
     const int batch = a.starts.cols;
-    if (!heads_fit(run, op, y, a.q, a.k, a.v, a.heads) ||
+    if (!heads_fit(run, op, y, a.q, a.k, a.v, a.heads) || !is_float(run, op, y) ||
         !clf_shape_is(run, op, "sentence", a.sentence, 1, y.rows, CLF_I32) ||
         !clf_shape_is(run, op, "starts", a.starts, 1, batch, CLF_I32) ||
         !clf_shape_is(run, op, "lengths", a.lengths, 1, batch, CLF_I32) || batch == 0) {

@@ -3,7 +3,7 @@
 #include "ops/backward.h"
 
 static clf_kernel_spec spec_of(const char *file, const char *kernel, clf_tiling t, int head_width,
-                               clf_dropout dropout, bool of_keys) {
+                               clf_dropout dropout, bool of_keys, bool half) {
     return (clf_kernel_spec){.file = file,
                              .kernel = kernel,
                              .defines = {{"D", head_width},
@@ -12,7 +12,8 @@ static clf_kernel_spec spec_of(const char *file, const char *kernel, clf_tiling 
                                          {"TK", t.keys},
                                          {"SPLIT", t.split},
                                          {"DROPOUT", dropout.rate > 0},
-                                         {"OF_KEYS", of_keys}}};
+                                         {"OF_KEYS", of_keys},
+                                         {"HALF", half}}};
 }
 
 // All three gradients at once, a work-group for each head of a sequence.
@@ -20,8 +21,8 @@ static void backward_on_cpu(clf_run *run, clf_tensor dq, clf_tensor dk, clf_tens
                             clf_tensor dy, clf_tensor y, clf_attention a, clf_cost cost) {
     const int head_width = y.cols / a.heads;
     const clf_tiling t = clf_tile_for_cpu(clf_device_profile(run->device), head_width, true);
-    const clf_kernel_spec spec =
-        spec_of("attention_tile", "attention_backward", t, head_width, a.dropout, false);
+    const clf_kernel_spec spec = spec_of("attention_tile", "attention_backward", t, head_width,
+                                         a.dropout, false, clf_is_half(y));
     const clf_arg arguments[] = {
         CLF_ARG_MATRIX(dq),          CLF_ARG_MATRIX(dk),          CLF_ARG_MATRIX(dv),
         CLF_ARG_MATRIX(dy),          CLF_ARG_MATRIX(y),           CLF_ARG_MATRIX(a.q),
@@ -41,8 +42,9 @@ typedef struct side {
 
 static void backward_of(clf_run *run, side own, side other, bool of_keys, clf_tensor delta,
                         clf_attention a, clf_tiling t, clf_cost cost) {
-    const clf_kernel_spec spec = spec_of("attention_group", "attention_backward", t,
-                                         own.x.cols / a.heads, a.dropout, of_keys);
+    const clf_kernel_spec spec =
+        spec_of("attention_group", "attention_backward", t, own.x.cols / a.heads, a.dropout,
+                of_keys, clf_is_half(own.x));
     const clf_arg arguments[] = {
         CLF_ARG_MATRIX(own.dx),        CLF_ARG_MATRIX(own.dg),      CLF_ARG_MATRIX(own.x),
         CLF_ARG_MATRIX(own.g),         CLF_ARG_MATRIX(other.x),     CLF_ARG_MATRIX(other.g),
@@ -66,8 +68,8 @@ static void backward_on_gpu(clf_run *run, clf_tensor dq, clf_tensor dk, clf_tens
         clf_tile_for_gpu(clf_device_profile(run->device), max_group, head_width, true);
     const clf_arena_mark mark = clf_arena_get_mark(scratch);
     const clf_tensor delta = clf_arena_take(run, scratch, y.rows, a.heads, CLF_F32);
-    const clf_kernel_spec spec =
-        spec_of("attention_group", "attention_delta", t, head_width, a.dropout, false);
+    const clf_kernel_spec spec = spec_of("attention_group", "attention_delta", t, head_width,
+                                         a.dropout, false, clf_is_half(y));
     const clf_arg arguments[] = {CLF_ARG_MATRIX(delta), CLF_ARG_MATRIX(dy), CLF_ARG_MATRIX(y),
                                  clf_arg_int(y.rows), clf_arg_int(a.heads)};
     const int group = t.queries * t.split;
@@ -93,10 +95,10 @@ void clf_op_attention_backward(clf_run *run, clf_tensor dq, clf_tensor dk, clf_t
     const int batch = a.q_starts.cols;
     if (!clf_attention_fits(run, op, y, a) ||
         !clf_shape_is(run, op, "lse", a.lse, y.rows, a.heads, CLF_F32) ||
-        !clf_shape_is(run, op, "dy", dy, y.rows, y.cols, CLF_F32) ||
-        !clf_shape_is(run, op, "dq", dq, y.rows, y.cols, CLF_F32) ||
-        !clf_shape_is(run, op, "dk", dk, a.k.rows, y.cols, CLF_F32) ||
-        !clf_shape_is(run, op, "dv", dv, a.k.rows, y.cols, CLF_F32) || batch == 0) {
+        !clf_shape_is(run, op, "dy", dy, y.rows, y.cols, y.dtype) ||
+        !clf_shape_is(run, op, "dq", dq, y.rows, y.cols, y.dtype) ||
+        !clf_shape_is(run, op, "dk", dk, a.k.rows, y.cols, y.dtype) ||
+        !clf_shape_is(run, op, "dv", dv, a.k.rows, y.cols, y.dtype) || batch == 0) {
         return;
     }
     const double pairs = (double)a.k.rows / batch * y.rows * (a.causal ? 0.5 : 1);

@@ -3,6 +3,10 @@
 // the loss with respect to x is dx and has x's shape; gradients of parameters (dw, db, dscale) are
 // added to what is there, so that micro-batches accumulate. Sums have a fixed order: a run repeats
 // bit for bit on one device. `scratch` lends memory until the call returns.
+//
+// Activations, their gradients and weights (but not gradients of parameters) may be half (CLF_F16):
+// a storage type, computed with in float. Tensors of a call that are not said to be float have one
+// type.
 #ifndef CLF_OPS_BACKWARD_H
 #define CLF_OPS_BACKWARD_H
 
@@ -13,14 +17,17 @@
 // dx = dy . w^T is clf_op_linear with the transposed weight, whose layout is the device's
 // favourite.
 clf_weight clf_weight_take_transposed(clf_run *run, clf_arena *arena, clf_weight w); // (N, K)
-void clf_op_transpose(clf_run *run, clf_weight to, clf_weight w);
+void clf_op_transpose(clf_run *run, clf_weight to, clf_weight w); // both float or both half
+// to (half) = w (float) rounded; a copy of the same layout for training in half.
+void clf_op_round(clf_run *run, clf_weight to, clf_weight w);
 
 // dw (K, N) += x (R, K)^T . dy (R, N), and db (1, N) += the columns' sums of dy; db may be absent.
 // dw has any layout of clf_weight, the forward weight's; its columns past N stay as they are.
 void clf_op_linear_backward(clf_run *run, clf_weight dw, clf_tensor db, clf_tensor x, clf_tensor dy,
                             clf_arena *scratch);
 
-// The values of a weight as files have them, (outputs, inputs) = (N, K) row-major, on the host.
+// The values of a float weight as files have them, (outputs, inputs) = (N, K) row-major, on the
+// host.
 void clf_weight_read(clf_run *run, clf_weight w, float *data, clf_arena *staging);
 
 // ---- element by element (ops/activation.c, cl/activation.cl) ------------------------------------
@@ -76,14 +83,15 @@ void clf_op_positions_backward(clf_run *run, clf_tensor dpositions, clf_tensor d
 // ---- loss (ops/cross_entropy.c, cl/cross_entropy.cl) --------------------------------------------
 
 // Cross-entropy with label smoothing (Szegedy et al. 2016) of rows of logits (R, V), in place:
-// `logits` becomes the gradient of the sum of the rows' losses. The target distribution is 1 -
+// `logits` becomes the gradient of the sum of the rows' losses, times `factor` (1, or the loss
+// scale of training in half). The target distribution is 1 -
 // smoothing on the label and smoothing / V' spread over all V' columns that count (all but
 // `banned`, -1: none, which has probability and gradient zero).
 //     losses[r] (R, 2) = the smoothed loss, and the plain negative log-likelihood of the label
 // A label of -1: the row is no part of the loss; its losses and gradient are zero.
 // logits may be a view whose stride exceeds V: columns past V are not touched.
 void clf_op_cross_entropy(clf_run *run, clf_tensor losses, clf_tensor logits, clf_tensor labels,
-                          int banned, float smoothing);
+                          int banned, float smoothing, float factor);
 
 // ---- optimizer (ops/optimizer.c, cl/optimizer.cl) -----------------------------------------------
 
@@ -92,8 +100,8 @@ void clf_op_cross_entropy(clf_run *run, clf_tensor losses, clf_tensor logits, cl
 //     m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
 //     p = p - rate * (m / correction1 / (sqrt(v / correction2) + epsilon) + decay p)
 //     average = average + average_rate (p - average)   if present
-// correction = 1 - beta^step, computed by the caller in double. The gradient becomes zero, ready for
-// the next update's sums.
+// correction = 1 - beta^step, computed by the caller in double. The gradient becomes zero, ready
+// for the next update's sums.
 typedef struct clf_adam {
     float rate, beta1, beta2, epsilon, decay, scale;
     float correction1, correction2;

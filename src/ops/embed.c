@@ -9,8 +9,8 @@
 void clf_op_embed(clf_run *run, clf_tensor y, clf_weight table, clf_tensor ids,
                   clf_tensor positions, clf_tensor where, float scale) {
     const int rows = y.rows, width = y.cols;
-    if (!clf_shape_is(run, "embed", "y", y, rows, table.k, CLF_F32) ||
-        !clf_shape_is(run, "embed", "the table", table.data, CLF_ANY, CLF_ANY, CLF_F32) ||
+    if (!clf_shape_is_real(run, "embed", "y", y, rows, table.k) ||
+        !clf_shape_is(run, "embed", "the table", table.data, CLF_ANY, CLF_ANY, y.dtype) ||
         !clf_shape_is(run, "embed", "ids", ids, 1, rows, CLF_I32) ||
         !clf_shape_is_or_absent(run, "embed", "positions", positions, CLF_ANY, width, CLF_F32)) {
         return;
@@ -20,7 +20,8 @@ void clf_op_embed(clf_run *run, clf_tensor y, clf_weight table, clf_tensor ids,
          !clf_shape_is(run, "embed", "where", where, 1, rows, CLF_I32))) {
         return;
     }
-    const clf_kernel_spec spec = {.file = "embed", .kernel = "embed"};
+    const clf_kernel_spec spec = {
+        .file = "embed", .kernel = "embed", .defines = {{"HALF", clf_is_half(y)}}};
     const clf_arg arguments[] = {
         CLF_ARG_MATRIX(y),
         clf_arg_tensor(table.data),
@@ -35,7 +36,8 @@ void clf_op_embed(clf_run *run, clf_tensor y, clf_weight table, clf_tensor ids,
         clf_arg_int(width),
         clf_arg_float(scale),
     };
-    const clf_cost cost = {.bytes = 4.0 * rows * width * (positions.chunk ? 3 : 2)};
+    const clf_cost cost = {.bytes = (double)clf_dtype_size(y.dtype) * rows * width *
+                                    (positions.chunk ? 3 : 2)};
     clf_launch(run, &spec, clf_row_range(run->device, rows), cost, arguments, CLF_COUNT(arguments));
 }
 

@@ -12,13 +12,15 @@ typedef struct target {
 static void add_rows(clf_run *run, const char *op, target to, clf_tensor dy, clf_index index,
                      float scale) {
     const int count = index.keys.cols;
-    if (!clf_shape_is(run, op, "dy", dy, CLF_ANY, CLF_ANY, CLF_F32) ||
+    if (!clf_shape_is_real(run, op, "dy", dy, CLF_ANY, CLF_ANY) ||
         !clf_shape_is(run, op, "the index's rows", index.rows, 1, CLF_ANY, CLF_I32) ||
         !clf_shape_is(run, op, "the index's keys", index.keys, 1, CLF_ANY, CLF_I32) ||
         !clf_shape_is(run, op, "the index's first", index.first, 1, count + 1, CLF_I32)) {
         return;
     }
-    const clf_kernel_spec spec = {.file = "embed_backward", .kernel = "embed_backward"};
+    const clf_kernel_spec spec = {.file = "embed_backward",
+                                  .kernel = "embed_backward",
+                                  .defines = {{"HALF", clf_is_half(dy)}}};
     const clf_arg arguments[] = {
         clf_arg_tensor(to.data),
         clf_arg_long((int64_t)to.panel_stride),
@@ -42,7 +44,7 @@ void clf_op_embed_backward(clf_run *run, clf_weight dtable, clf_tensor dy, clf_i
                            float scale) {
     static const char op[] = "embed_backward";
     if (!clf_shape_is(run, op, "dtable", dtable.data, CLF_ANY, CLF_ANY, CLF_F32) ||
-        !clf_shape_is(run, op, "dy", dy, CLF_ANY, dtable.k, CLF_F32)) {
+        !clf_shape_is_real(run, op, "dy", dy, CLF_ANY, dtable.k)) {
         return;
     }
     const target to = {.data = dtable.data,

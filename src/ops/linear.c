@@ -21,7 +21,7 @@ static bool same_place(clf_tensor a, clf_tensor b) {
 }
 
 static clf_kernel_spec panel_spec(const clf_linear_state *state, clf_device *device, clf_tile tile,
-                                  int lanes, clf_activation activation) {
+                                  int lanes, clf_activation activation, int half) {
     return (clf_kernel_spec){.file = "linear",
                              .kernel = "linear",
                              .defines = {{"VW", state->tuning.vector},
@@ -30,16 +30,18 @@ static clf_kernel_spec panel_spec(const clf_linear_state *state, clf_device *dev
                                          {"WX", lanes},
                                          {"KL", state->tuning.slices},
                                          {"FMA", clf_device_caps(device)->fma},
-                                         {"ACT", activation}}};
+                                         {"ACT", activation},
+                                         {"HALF", half}}};
 }
 
 // The tile's lanes, fewer if this kernel's work-group must be smaller here.
 static int fitting_lanes(clf_run *run, clf_linear_state *state, int row_class, clf_tile tile,
-                         clf_activation activation) {
+                         clf_activation activation, int half) {
     if (tile.lanes == 1) return 1;
-    short *known = &state->lanes[row_class][tile.rows][activation];
+    short *known = &state->lanes[row_class][tile.rows][activation][half];
     while (*known == 0) {
-        const clf_kernel_spec spec = panel_spec(state, run->device, tile, tile.lanes, activation);
+        const clf_kernel_spec spec =
+            panel_spec(state, run->device, tile, tile.lanes, activation, half);
         const int most = clf_kernel_max_group(run, &spec);
         if (run->status != CLF_OK) return 1;
         if (tile.lanes == 1 || tile.lanes * state->tuning.slices <= most)
@@ -57,14 +59,18 @@ static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, cl
     clf_tile tile = state->tuning.tile[row_class];
     // Equal blocks of rows waste least.
     tile.rows = clf_ceil_divide(y.rows, clf_ceil_divide(y.rows, tile.rows));
-    const int lanes = fitting_lanes(run, state, row_class, tile, e.activation);
-    const clf_kernel_spec spec = panel_spec(state, run->device, tile, lanes, e.activation);
+    const int half = clf_is_half(x) + 2 * clf_is_half(y) + 4 * clf_is_half(w.data);
+    const int lanes = fitting_lanes(run, state, row_class, tile, e.activation, half);
+    const clf_kernel_spec spec = panel_spec(state, run->device, tile, lanes, e.activation, half);
     const clf_range range = {
         .groups = {(size_t)clf_ceil_divide(y.rows, tile.rows),
                    (size_t)clf_ceil_divide(clf_ceil_divide(w.n, tile.columns), lanes), 1},
         .local = {(size_t)lanes, (size_t)state->tuning.slices, 1}};
     const double m = y.rows, k = w.k, n = w.n;
-    const clf_cost cost = {.bytes = 4 * (m * k + k * n + m * n), .flops = 2 * m * k * n};
+    const clf_cost cost = {.bytes = clf_dtype_size(x.dtype) * m * k +
+                                    clf_dtype_size(w.data.dtype) * k * n +
+                                    clf_dtype_size(y.dtype) * m * n,
+                           .flops = 2 * m * k * n};
     const clf_arg arguments[] = {
         clf_arg_tensor(y),
         clf_arg_long((int64_t)y.stride),
@@ -168,6 +174,15 @@ static bool shapes_fit(clf_tensor y, clf_tensor x, clf_weight w, clf_linear e) {
            (!e.residual.chunk || (e.residual.rows == y.rows && e.residual.cols == y.cols));
 }
 
+static bool types_fit(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear e) {
+    static const char op[] = "linear";
+    return clf_shape_is_real(run, op, "y", y, CLF_ANY, CLF_ANY) &&
+           clf_shape_is_real(run, op, "x", x, CLF_ANY, CLF_ANY) &&
+           clf_shape_is_real(run, op, "w", w.data, CLF_ANY, CLF_ANY) &&
+           clf_shape_is_or_absent(run, op, "bias", e.bias, CLF_ANY, CLF_ANY, CLF_F32) &&
+           clf_shape_is_or_absent(run, op, "residual", e.residual, CLF_ANY, CLF_ANY, y.dtype);
+}
+
 void clf_op_linear(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear epilogue) {
     if (run->status != CLF_OK || y.rows == 0) return;
     if (!shapes_fit(y, x, w, epilogue)) {
@@ -176,10 +191,12 @@ void clf_op_linear(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_l
                                    y.cols, x.rows, x.cols, w.k, w.n));
         return;
     }
+    if (!types_fit(run, y, x, w, epilogue)) return;
     clf_gemm variant = choose(run, y.rows);
-    const bool clblast_cannot =
-        !is_plain(w) || (epilogue.activation != CLF_ACT_NONE && epilogue.residual.chunk &&
-                         same_place(y, epilogue.residual));
+    const bool clblast_cannot = !is_plain(w) || clf_is_half(y) || clf_is_half(x) ||
+                                clf_is_half(w.data) ||
+                                (epilogue.activation != CLF_ACT_NONE && epilogue.residual.chunk &&
+                                 same_place(y, epilogue.residual));
     if (clblast_cannot) variant = CLF_GEMM_PANEL;
     clf_linear_run(run, variant, y, x, w, epilogue);
 }

@@ -93,8 +93,9 @@ static gradient_plan make_plan(const clf_device *device, int rows, int k, int n)
     return plan;
 }
 
+// `half`: see there.
 static clf_kernel_spec gradient_spec(const clf_device *device, const gradient_plan *plan,
-                                     const char *kernel) {
+                                     const char *kernel, int half) {
     return (clf_kernel_spec){.file = "linear_backward",
                              .kernel = kernel,
                              .defines = {{"VW", plan->vector},
@@ -103,12 +104,14 @@ static clf_kernel_spec gradient_spec(const clf_device *device, const gradient_pl
                                          {"RB", plan->rows},
                                          {"NB", plan->columns},
                                          {"WX", plan->lanes},
-                                         {"FMA", clf_device_caps(device)->fma}}};
+                                         {"FMA", clf_device_caps(device)->fma},
+                                         {"HALF", half}}};
 }
 
 static void launch_gradient(clf_run *run, const gradient_plan *plan, clf_weight dw, clf_tensor db,
                             clf_tensor x, clf_tensor dy, clf_tensor parts) {
-    const clf_kernel_spec spec = gradient_spec(run->device, plan, "weight_gradient");
+    const clf_kernel_spec spec =
+        gradient_spec(run->device, plan, "weight_gradient", clf_is_half(x) + 2 * clf_is_half(dy));
     const clf_range range = {.groups = {(size_t)clf_ceil_divide(dw.n, plan->column_block),
                                         (size_t)clf_ceil_divide(dw.k, plan->k_block),
                                         (size_t)plan->slices},
@@ -138,7 +141,7 @@ static void launch_gradient(clf_run *run, const gradient_plan *plan, clf_weight 
 // to += its place, `offset` elements on, in each part.
 static void add_parts(clf_run *run, const gradient_plan *plan, clf_tensor to, clf_tensor parts,
                       uint64_t offset) {
-    const clf_kernel_spec spec = gradient_spec(run->device, plan, "add_parts");
+    const clf_kernel_spec spec = gradient_spec(run->device, plan, "add_parts", 0);
     const int64_t count = (int64_t)to.rows * to.cols;
     const size_t groups = (size_t)((count + 4095) / 4096);
     const clf_range range = {.groups = {groups}, .local = {(size_t)plan->lanes}};
@@ -152,8 +155,9 @@ static void add_parts(clf_run *run, const gradient_plan *plan, clf_tensor to, cl
 
 void clf_op_linear_backward(clf_run *run, clf_weight dw, clf_tensor db, clf_tensor x, clf_tensor dy,
                             clf_arena *scratch) {
-    if (!clf_shape_is(run, "linear backward", "x", x, CLF_ANY, dw.k, CLF_F32) ||
-        !clf_shape_is(run, "linear backward", "dy", dy, x.rows, dw.n, CLF_F32) ||
+    if (!clf_shape_is_real(run, "linear backward", "x", x, CLF_ANY, dw.k) ||
+        !clf_shape_is_real(run, "linear backward", "dy", dy, x.rows, dw.n) ||
+        !clf_shape_is(run, "linear backward", "dw", dw.data, CLF_ANY, CLF_ANY, CLF_F32) ||
         !clf_shape_is_or_absent(run, "linear backward", "db", db, 1, dw.n, CLF_F32) || x.rows == 0)
         return;
     const gradient_plan plan = make_plan(run->device, x.rows, dw.k, dw.n);
@@ -176,7 +180,9 @@ void clf_op_linear_backward(clf_run *run, clf_weight dw, clf_tensor db, clf_tens
 // ---- transposition ------------------------------------------------------------------------------
 
 static void transpose(clf_run *run, clf_weight to, clf_weight from) {
-    const clf_kernel_spec spec = {.file = "linear_backward", .kernel = "transpose"};
+    const clf_kernel_spec spec = {.file = "linear_backward",
+                                  .kernel = "transpose",
+                                  .defines = {{"HALF", clf_is_half(to.data)}}};
     const size_t width = on_cpu(run->device) ? 1 : PANEL;
     const clf_range range = {.groups = {(size_t)clf_ceil_divide(from.n, PANEL),
                                         (size_t)clf_ceil_divide(from.k, PANEL), 1},
@@ -191,17 +197,36 @@ static void transpose(clf_run *run, clf_weight to, clf_weight from) {
         clf_arg_int(from.k),
         clf_arg_int(from.n),
     };
-    const clf_cost cost = {.bytes = 8.0 * from.k * from.n};
+    const clf_cost cost = {.bytes = 2.0 * clf_dtype_size(to.data.dtype) * from.k * from.n};
     clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
 }
 
 clf_weight clf_weight_take_transposed(clf_run *run, clf_arena *arena, clf_weight w) {
-    return clf_weight_take(run, arena, w.n, w.k);
+    return clf_weight_take_as(run, arena, w.n, w.k, w.data.dtype);
 }
 
 void clf_op_transpose(clf_run *run, clf_weight to, clf_weight w) {
-    if (clf_shape_require(run, to.k == w.n && to.n == w.k, "transpose", "the shapes do not fit"))
+    if (clf_shape_require(run, to.k == w.n && to.n == w.k && to.data.dtype == w.data.dtype,
+                          "transpose", "the shapes or types do not fit"))
         transpose(run, to, w);
+}
+
+void clf_op_round(clf_run *run, clf_weight to, clf_weight w) {
+    const bool fits = to.k == w.k && to.n == w.n && to.panel_stride == w.panel_stride &&
+                      to.row_stride == w.row_stride;
+    if (!clf_shape_require(run, fits, "round", "the shapes or layouts differ") ||
+        !clf_shape_is(run, "round", "the copy", to.data, CLF_ANY, CLF_ANY, CLF_F16) ||
+        !clf_shape_is(run, "round", "the weight", w.data, to.data.rows, to.data.cols, CLF_F32))
+        return;
+    const clf_kernel_spec spec = {
+        .file = "linear_backward", .kernel = "round_weight", .defines = {{"HALF", 1}}};
+    const int64_t count = (int64_t)w.data.rows * w.data.cols;
+    const clf_range range = {.groups = {(size_t)((count + 4095) / 4096)},
+                             .local = {(size_t)clf_device_profile(run->device)->lanes}};
+    const clf_arg arguments[] = {clf_arg_tensor(to.data), clf_arg_tensor(w.data),
+                                 clf_arg_long(count)};
+    clf_launch(run, &spec, range, (clf_cost){.bytes = 6.0 * (double)count}, arguments,
+               CLF_COUNT(arguments));
 }
 
 // Columns [first, first + count) of w; first is a multiple of PANEL.
@@ -213,6 +238,7 @@ static clf_weight weight_columns(clf_weight w, int first, int count) {
 
 // The transposed weight without padding is what files have.
 void clf_weight_read(clf_run *run, clf_weight w, float *data, clf_arena *staging) {
+    if (!clf_shape_is(run, "read", "the weight", w.data, CLF_ANY, CLF_ANY, CLF_F32)) return;
     const clf_arena_mark mark = clf_arena_get_mark(staging);
     const int panels = READ_BYTES / PANEL / (int)sizeof *data / w.k;
     const int most = panels > 0 ? panels * PANEL : PANEL;

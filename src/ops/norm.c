@@ -4,12 +4,12 @@
 
 void clf_op_norm(clf_run *run, clf_tensor y, clf_tensor x, clf_norm norm) {
     const int rows = y.rows, width = y.cols;
-    if (!clf_shape_is(run, "norm", "y", y, rows, width, CLF_F32) ||
-        !clf_shape_is(run, "norm", "x", x, rows, width, CLF_F32) ||
+    if (!clf_shape_is_real(run, "norm", "y", y, rows, width) ||
+        !clf_shape_is(run, "norm", "x", x, rows, width, y.dtype) ||
         !clf_shape_is(run, "norm", "scale", norm.scale, 1, width, CLF_F32) ||
         !clf_shape_is_or_absent(run, "norm", "bias", norm.bias, 1, width, CLF_F32) ||
-        !clf_shape_is_or_absent(run, "norm", "residual", norm.residual, rows, width, CLF_F32) ||
-        !clf_shape_is_or_absent(run, "norm", "sum", norm.sum, rows, width, CLF_F32) ||
+        !clf_shape_is_or_absent(run, "norm", "residual", norm.residual, rows, width, y.dtype) ||
+        !clf_shape_is_or_absent(run, "norm", "sum", norm.sum, rows, width, y.dtype) ||
         !clf_shape_is_or_absent(run, "norm", "stats", norm.stats, rows, 2, CLF_F32)) {
         return;
     }
@@ -18,7 +18,8 @@ void clf_op_norm(clf_run *run, clf_tensor y, clf_tensor x, clf_norm norm) {
                                   .kernel = "norm",
                                   .defines = {{"LAYER", norm.kind == CLF_NORM_LAYER},
                                               {"TRAINING", training},
-                                              {"DROPOUT", dropout}}};
+                                              {"DROPOUT", dropout},
+                                              {"HALF", clf_is_half(y)}}};
     const clf_arg arguments[] = {
         CLF_ARG_MATRIX(y),
         CLF_ARG_MATRIX(x),
@@ -34,7 +35,8 @@ void clf_op_norm(clf_run *run, clf_tensor y, clf_tensor x, clf_norm norm) {
     };
     const int only_training = 8; // the last arguments, of stats and dropout
     const double passes = 2 + (norm.residual.chunk != NULL) + (norm.sum.chunk != NULL);
-    const clf_cost cost = {.bytes = 4 * passes * rows * width, .flops = 8.0 * rows * width};
+    const clf_cost cost = {.bytes = clf_dtype_size(y.dtype) * passes * rows * width,
+                           .flops = 8.0 * rows * width};
     clf_launch(run, &spec, clf_row_range(run->device, rows), cost, arguments,
                CLF_COUNT(arguments) - (training ? 0 : only_training));
 }

@@ -10,13 +10,13 @@ static bool same_place(clf_tensor a, clf_tensor b) {
 
 static bool shapes_fit(clf_run *run, clf_norm norm, clf_norm_gradient g) {
     const int rows = g.dy.rows, width = g.dy.cols;
-    return clf_shape_is(run, OP, "dy", g.dy, rows, width, CLF_F32) &&
+    return clf_shape_is_real(run, OP, "dy", g.dy, rows, width) &&
            clf_shape_is(run, OP, "scale", norm.scale, 1, width, CLF_F32) &&
-           clf_shape_is(run, OP, "sum", norm.sum, rows, width, CLF_F32) &&
+           clf_shape_is(run, OP, "sum", norm.sum, rows, width, g.dy.dtype) &&
            clf_shape_is(run, OP, "stats", norm.stats, rows, 2, CLF_F32) &&
-           clf_shape_is_or_absent(run, OP, "extra", g.extra, rows, width, CLF_F32) &&
-           clf_shape_is(run, OP, "dsum", g.dsum, rows, width, CLF_F32) &&
-           clf_shape_is_or_absent(run, OP, "dx", g.dx, rows, width, CLF_F32) &&
+           clf_shape_is_or_absent(run, OP, "extra", g.extra, rows, width, g.dy.dtype) &&
+           clf_shape_is(run, OP, "dsum", g.dsum, rows, width, g.dy.dtype) &&
+           clf_shape_is_or_absent(run, OP, "dx", g.dx, rows, width, g.dy.dtype) &&
            clf_shape_is(run, OP, "dscale", g.dscale, 1, width, CLF_F32) &&
            clf_shape_is_or_absent(run, OP, "dbias", g.dbias, 1, width, CLF_F32) &&
            clf_shape_require(run,
@@ -53,7 +53,8 @@ void clf_op_norm_backward(clf_run *run, clf_norm norm, clf_norm_gradient g) {
                                   .kernel = "norm_backward",
                                   .defines = {{"LAYER", norm.kind == CLF_NORM_LAYER},
                                               {"BIAS", !!g.dbias.chunk},
-                                              {"DROPOUT", g.dx.chunk && norm.dropout.rate > 0}}};
+                                              {"DROPOUT", g.dx.chunk && norm.dropout.rate > 0},
+                                              {"HALF", clf_is_half(g.dy)}}};
     clf_range range = clf_row_range(run->device, rows);
     range.groups[0] = (size_t)groups;
     const clf_arg arguments[] = {
@@ -63,7 +64,8 @@ void clf_op_norm_backward(clf_run *run, clf_norm norm, clf_norm_gradient g) {
         clf_arg_int(width),         CLF_ARG_DROPOUT(norm.dropout),
     };
     const double passes = 3 + (g.extra.chunk != NULL) + (g.dx.chunk != NULL);
-    const clf_cost cost = {.bytes = 4 * passes * rows * width, .flops = 16.0 * rows * width};
+    const clf_cost cost = {.bytes = clf_dtype_size(g.dy.dtype) * passes * rows * width,
+                           .flops = 16.0 * rows * width};
     clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
     add_parameters(run, spec, g, partial);
     clf_arena_rewind(g.scratch, mark);

@@ -63,6 +63,8 @@ typedef struct clf_piece {
 
 // Takes device memory for a weight (K, N) in the layout this device prefers for it.
 clf_weight clf_weight_take(clf_run *run, clf_arena *arena, int k, int n);
+// The same with elements of another type: CLF_F16, for training in half (ops/backward.h).
+clf_weight clf_weight_take_as(clf_run *run, clf_arena *arena, int k, int n, clf_dtype dtype);
 // Writes rows of a file's matrix (outputs, inputs) into columns [first, first + rows) of w. Uploads
 // in slices through `staging`, which is rewound.
 void clf_weight_write(clf_run *run, clf_weight w, int first, const clf_piece *piece,
@@ -71,7 +73,8 @@ void clf_weight_write(clf_run *run, clf_weight w, int first, const clf_piece *pi
 void clf_tensor_write_piece(clf_run *run, clf_tensor t, const clf_piece *piece, clf_arena *staging);
 
 // y (R, N) = act(x (R, K) . w (K, N) + bias (1, N)) + residual (R, N).
-// bias and residual may be absent (chunk NULL). residual may be y itself.
+// bias and residual may be absent (chunk NULL). residual may be y itself. x, y and residual, and w
+// may each be half.
 typedef struct clf_linear {
     clf_tensor bias, residual;
     clf_activation activation;

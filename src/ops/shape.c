@@ -36,6 +36,11 @@ bool clf_shape_is(clf_run *run, const char *op, const char *name, clf_tensor t, 
     return true;
 }
 
+bool clf_shape_is_real(clf_run *run, const char *op, const char *name, clf_tensor t, int rows,
+                       int cols) {
+    return clf_shape_is(run, op, name, t, rows, cols, clf_is_half(t) ? CLF_F16 : CLF_F32);
+}
+
 bool clf_shape_is_or_absent(clf_run *run, const char *op, const char *name, clf_tensor t, int rows,
                             int cols, clf_dtype dtype) {
     if (!t.chunk) return run->status == CLF_OK;

@@ -29,12 +29,20 @@ static inline int clf_ceil_divide(int a, int b) {
     return (a + b - 1) / b;
 }
 
+// For HALF of cl/prelude.cl.
+static inline bool clf_is_half(clf_tensor t) {
+    return t.dtype == CLF_F16;
+}
+
 #define CLF_ANY (-1) // rows or columns that may have any number
 
 // True if the run has not failed and the tensor is there with this shape; else the run fails with a
 // message that names the operation and the tensor.
 bool clf_shape_is(clf_run *run, const char *op, const char *name, clf_tensor t, int rows, int cols,
                   clf_dtype dtype);
+// The same for values that may be float or half.
+bool clf_shape_is_real(clf_run *run, const char *op, const char *name, clf_tensor t, int rows,
+                       int cols);
 // The same for a tensor that may be absent.
 bool clf_shape_is_or_absent(clf_run *run, const char *op, const char *name, clf_tensor t, int rows,
                             int cols, clf_dtype dtype);

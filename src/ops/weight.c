@@ -4,6 +4,7 @@
 #include "base/fail.h"
 #include "device/launch.h"
 #include "ops/linear.h"
+#include "ops/shape.h"
 #include "ops/tuning.h"
 
 #define PANEL        16        // columns of a panel
@@ -27,17 +28,25 @@ static bool prefers_plain(clf_run *run) {
     return false;
 }
 
-clf_weight clf_weight_take_layout(clf_run *run, clf_arena *arena, int k, int n, bool plain) {
+static clf_weight take(clf_run *run, clf_arena *arena, int k, int n, bool plain, clf_dtype dtype) {
     clf_weight w = {.k = k, .n = n};
     w.panel_stride = plain ? PANEL : (uint64_t)PANEL * (uint64_t)k;
     w.row_stride = plain ? (uint64_t)pad(n) : PANEL;
-    w.data = clf_arena_take(run, arena, k, pad(n), CLF_F32);
+    w.data = clf_arena_take(run, arena, k, pad(n), dtype);
     if (n % PANEL != 0) clf_fill_zero(run, w.data);
     return w;
 }
 
+clf_weight clf_weight_take_layout(clf_run *run, clf_arena *arena, int k, int n, bool plain) {
+    return take(run, arena, k, n, plain, CLF_F32);
+}
+
+clf_weight clf_weight_take_as(clf_run *run, clf_arena *arena, int k, int n, clf_dtype dtype) {
+    return take(run, arena, k, n, prefers_plain(run), dtype);
+}
+
 clf_weight clf_weight_take(clf_run *run, clf_arena *arena, int k, int n) {
-    return clf_weight_take_layout(run, arena, k, n, prefers_plain(run));
+    return clf_weight_take_as(run, arena, k, n, CLF_F32);
 }
 
 // Where element (r, c) of a piece goes: see cl/pack.cl.
@@ -106,8 +115,9 @@ static void write_slices(clf_run *run, placement place, const clf_piece *piece,
     clf_arena_rewind(staging, mark);
 }
 
-static bool piece_fits(clf_run *run, const clf_piece *piece, int rows, int cols) {
-    if (run->status != CLF_OK) return false;
+static bool piece_fits(clf_run *run, const clf_piece *piece, clf_tensor to, int rows, int cols) {
+    if (!clf_shape_is(run, "a piece of a file", "the parameter", to, CLF_ANY, CLF_ANY, CLF_F32))
+        return false;
     const bool scales_fit =
         piece->scale_count == 0 || piece->scale_count == 1 || piece->scale_count == piece->rows;
     if (has_kernel(piece->dtype) && piece->rows <= rows && piece->cols == cols && scales_fit)
@@ -122,14 +132,14 @@ static bool piece_fits(clf_run *run, const clf_piece *piece, int rows, int cols)
 
 void clf_weight_write(clf_run *run, clf_weight w, int first, const clf_piece *piece,
                       clf_arena *staging) {
-    if (!piece_fits(run, piece, w.n - first, w.k)) return;
+    if (!piece_fits(run, piece, w.data, w.n - first, w.k)) return;
     const placement place = {w.data, w.panel_stride, 1, w.row_stride, first};
     write_slices(run, place, piece, staging);
 }
 
 void clf_tensor_write_piece(clf_run *run, clf_tensor t, const clf_piece *piece,
                             clf_arena *staging) {
-    if (!piece_fits(run, piece, t.rows, t.cols)) return;
+    if (!piece_fits(run, piece, t, t.rows, t.cols)) return;
     const placement place = {t, PANEL * t.stride, t.stride, 1, 0};
     write_slices(run, place, piece, staging);
 }

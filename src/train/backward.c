@@ -16,7 +16,7 @@ typedef struct backward {
 } backward;
 
 static clf_tensor take(const clf_side_pass *p, int rows, int cols) {
-    return clf_arena_take(p->run, p->arena, rows, cols, CLF_F32);
+    return clf_arena_take(p->run, p->arena, rows, cols, p->dtype);
 }
 
 // y = x . w + b backward: the parameters' gradients from x and dy, then dx (may be absent) = dy .

@@ -38,20 +38,24 @@ clf_norm clf_join_op(const clf_side_pass *p, const clf_join *join, const clf_nor
 }
 
 static clf_tensor take(const clf_side_pass *p, int rows, int cols) {
+    return clf_arena_take(p->run, p->arena, rows, cols, p->dtype);
+}
+
+static clf_tensor take_float(const clf_side_pass *p, int rows, int cols) {
     return clf_arena_take(p->run, p->arena, rows, cols, CLF_F32);
 }
 
 static clf_join take_join(const clf_side_pass *p) {
     const int rows = p->own->rows, width = p->model->config.width;
     return (clf_join){
-        .sum = take(p, rows, width), .stats = take(p, rows, 2), .y = take(p, rows, width)};
+        .sum = take(p, rows, width), .stats = take_float(p, rows, 2), .y = take(p, rows, width)};
 }
 
 static clf_kept take_layer(const clf_side_pass *p) {
     const int rows = p->own->rows, inner = p->size.heads * p->size.head_width;
     clf_kept k = {.qkv = take(p, rows, 3 * inner),
                   .heads = take(p, rows, inner),
-                  .lse = take(p, rows, p->size.heads),
+                  .lse = take_float(p, rows, p->size.heads),
                   .self = take_join(p),
                   .inner = take(p, rows, p->size.ffn),
                   .active = take(p, rows, p->size.ffn)};
@@ -59,7 +63,7 @@ static clf_kept take_layer(const clf_side_pass *p) {
         k.q = take(p, rows, inner);
         k.kv = take(p, p->source->rows, 2 * inner);
         k.cross_heads = take(p, rows, inner);
-        k.cross_lse = take(p, rows, p->size.heads);
+        k.cross_lse = take_float(p, rows, p->size.heads);
         k.cross = take_join(p);
     }
     return k;
@@ -159,7 +163,7 @@ static void enter(clf_side_pass *p) {
         return;
     }
     p->enter = (clf_join){.sum = embedded,
-                          .stats = take(p, p->own->rows, 2),
+                          .stats = take_float(p, p->own->rows, 2),
                           .y = take(p, p->own->rows, config->width)};
     clf_op_norm(p->run, p->enter.y, embedded,
                 clf_join_op(p, &p->enter, clf_join_norm(p->stack, config, p->side, -1, CLF_SUB_FFN),

@@ -33,6 +33,7 @@ typedef struct clf_side_pass {
     const clf_model *model;
     const clf_pass_options *options;
     clf_arena *arena;
+    clf_dtype dtype; // of activations and their gradients
     clf_side side;
     clf_stack_config size;
     const clf_stack *stack;

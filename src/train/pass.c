@@ -30,6 +30,7 @@ static clf_side_pass make_side(clf_run *run, const clf_model *model, clf_arena *
                            .model = model,
                            .options = options,
                            .arena = arena,
+                           .dtype = model->output.weight.data.dtype,
                            .side = side,
                            .size = encodes ? config->encoder : config->decoder,
                            .stack = &model->stacks[side],
@@ -98,7 +99,8 @@ static void loss(const head *h, clf_model *gradients, clf_tensor dhidden, clf_te
         const int rows = logits.rows;
         clf_op_cross_entropy(run, clf_tensor_rows(losses, first, rows), logits,
                              clf_tensor_cols(batch->labels, first, rows),
-                             h->model->config.pad_token, options->label_smoothing);
+                             h->model->config.pad_token, options->label_smoothing,
+                             options->loss_scale > 0 ? options->loss_scale : 1);
         if (!gradients) continue;
         clf_op_linear_backward(run, gradients->output.weight, gradients->output.bias,
                                clf_tensor_rows(hidden, first, rows), logits, h->arena);
@@ -113,8 +115,8 @@ static void backward(const graph *g, clf_model *gradients, clf_tensor d,
                      const clf_train_batch *batch, bool recompute) {
     clf_run *run = g->encoder.run;
     clf_arena *arena = g->encoder.arena;
-    const clf_tensor dmemory =
-        clf_arena_take(run, arena, batch->source.rows, g->encoder.model->config.width, CLF_F32);
+    const clf_tensor dmemory = clf_arena_take(run, arena, batch->source.rows,
+                                              g->encoder.model->config.width, g->encoder.dtype);
     clf_fill_zero(run, dmemory);
     clf_arena_mark mark = clf_arena_get_mark(arena);
     d = clf_side_backward(&g->decoder, gradients, d, dmemory, recompute);
@@ -138,7 +140,7 @@ void clf_train_pass(clf_run *run, const clf_model *model, clf_model *gradients, 
     const bool keep_all = gradients && !options->recompute;
     const clf_tensor hidden = forward(&g, run, model, arena, batch, options, keep_all);
     clf_tensor dhidden = {0};
-    if (gradients) dhidden = clf_arena_take(run, arena, hidden.rows, hidden.cols, CLF_F32);
+    if (gradients) dhidden = clf_arena_take(run, arena, hidden.rows, hidden.cols, hidden.dtype);
     const clf_arena_mark before_loss = clf_arena_get_mark(arena);
     const head h = make_head(run, model, arena, hidden.rows);
     loss(&h, gradients, dhidden, hidden, batch, options, losses);

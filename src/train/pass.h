@@ -22,8 +22,9 @@ typedef struct clf_pass_options {
     float attention_dropout;  // of attention weights
     float activation_dropout; // inside the feed-forward layer
     float label_smoothing;
-    uint64_t seed;  // of dropout
-    uint32_t step;  // another one for each pass that shall draw other masks
+    float loss_scale; // multiplies all gradients, so that small ones are no zeros in half; 0: 1
+    uint64_t seed;    // of dropout
+    uint32_t step;    // another one for each pass that shall draw other masks
     bool recompute; // keep each layer's input only and compute the layer again before its gradient
     // Called, unless NULL, when all is queued that adds to the gradients of a layer's parameters;
     // with layer -1, to those of this side that stand outside its layers (clf_param.side). In the
@@ -34,8 +35,9 @@ typedef struct clf_pass_options {
 
 // Runs the pass. losses (T, 2) receives what clf_op_cross_entropy gives for each target row. The
 // gradient of the sum of smoothed losses is added to `gradients` (clf_model_create_like of `model`)
-// unless it is NULL: then only the losses are computed. Memory comes from `arena`, which is
-// rewound.
+// unless it is NULL: then only the losses are computed. With a model of clf_model_create_half
+// activations and their gradients are half as well; logits and `gradients` are float. Memory comes
+// from `arena`, which is rewound.
 void clf_train_pass(clf_run *run, const clf_model *model, clf_model *gradients, clf_arena *arena,
                     const clf_train_batch *batch, const clf_pass_options *options,
                     clf_tensor losses);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/half.h"
 #include "harness.h"
 
 static char directory[4096];
@@ -107,13 +108,6 @@ bool modelkit_survives(void) {
     return false;
 }
 
-static float from_half(uint16_t half) {
-    int exponent = half >> 10 & 31, fraction = half & 1023;
-    float value = exponent == 0 ? ldexpf((float)fraction, -24)
-                                : ldexpf((float)(fraction + 1024), exponent - 25);
-    return half & 0x8000 ? -value : value;
-}
-
 static float element(const clf_piece *piece, size_t index) {
     const unsigned char *data = piece->data;
     uint16_t half;
@@ -122,7 +116,7 @@ static float element(const clf_piece *piece, size_t index) {
     float value;
     switch (piece->dtype) {
     case CLF_F32: memcpy(&value, data + 4 * index, 4); return value;
-    case CLF_F16: memcpy(&half, data + 2 * index, 2); return from_half(half);
+    case CLF_F16: memcpy(&half, data + 2 * index, 2); return clf_half_to_float(half);
     case CLF_BF16:
         memcpy(&half, data + 2 * index, 2);
         bits = (uint32_t)half << 16;

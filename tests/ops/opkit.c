@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/half.h"
 #include "harness.h"
 
 enum { ABOVE = 2, BELOW = 1, LEFT = 3, RIGHT = 6 };
@@ -22,14 +23,36 @@ void opkit_finish(opkit *kit) {
     clf_arena_destroy(kit->arena);
 }
 
+static const uint16_t half_marker = 0x7e45; // likewise
+
+// An element on the device from one on the host.
+static void encode(unsigned char *to, const unsigned *from, clf_dtype dtype) {
+    float value;
+    memcpy(&value, from, sizeof value);
+    const uint16_t half = clf_half_from_float(value);
+    memcpy(to, dtype == CLF_F16 ? (const void *)&half : from, (size_t)clf_dtype_size(dtype));
+}
+
+static void decode(unsigned *to, const unsigned char *from, clf_dtype dtype) {
+    uint16_t half;
+    memcpy(&half, from, sizeof half);
+    const float value = clf_half_to_float(half);
+    memcpy(to, dtype == CLF_F16 ? (const void *)&value : from, sizeof *to);
+}
+
 opkit_guarded opkit_put(opkit *kit, int rows, int cols, clf_dtype dtype, const void *data) {
     const int all_rows = ABOVE + rows + BELOW, all_cols = LEFT + cols + RIGHT;
+    const size_t size = (size_t)clf_dtype_size(dtype);
+    const unsigned marker = MARKER;
     opkit_guarded g = {.whole = clf_arena_take(&kit->run, kit->arena, all_rows, all_cols, dtype)};
-    g.image = malloc(sizeof *g.image * (size_t)all_rows * (size_t)all_cols);
-    for (int i = 0; i < all_rows * all_cols; i++) g.image[i] = MARKER;
-    for (int r = 0; data && r < rows; r++) {
-        memcpy(g.image + (ABOVE + r) * all_cols + LEFT, (const unsigned *)data + r * cols,
-               sizeof *g.image * (size_t)cols);
+    g.image = malloc(size * (size_t)all_rows * (size_t)all_cols);
+    for (int i = 0; i < all_rows * all_cols; i++) {
+        const void *from = dtype == CLF_F16 ? (const void *)&half_marker : &marker;
+        memcpy(g.image + size * (size_t)i, from, size);
+    }
+    for (int i = 0; data && i < rows * cols; i++) {
+        const int at = (ABOVE + i / cols) * all_cols + LEFT + i % cols;
+        encode(g.image + size * (size_t)at, (const unsigned *)data + i, dtype);
     }
     clf_write(&kit->run, g.whole, g.image);
     g.view = clf_tensor_cols(clf_tensor_rows(g.whole, ABOVE, rows), LEFT, cols);
@@ -38,17 +61,18 @@ opkit_guarded opkit_put(opkit *kit, int rows, int cols, clf_dtype dtype, const v
 
 void opkit_get(opkit *kit, opkit_guarded *g, void *data) {
     const int all_cols = g->whole.cols, rows = g->view.rows, cols = g->view.cols;
-    unsigned *now = malloc(sizeof *now * (size_t)g->whole.rows * (size_t)all_cols);
+    const size_t size = (size_t)clf_dtype_size(g->whole.dtype);
+    unsigned char *now = malloc(size * (size_t)g->whole.rows * (size_t)all_cols);
     int changed = 0;
     clf_read(&kit->run, g->whole, now);
     for (int r = 0; kit->run.status == CLF_OK && r < g->whole.rows; r++) {
         for (int c = 0; c < all_cols; c++) {
             bool inside = r >= ABOVE && r < ABOVE + rows && c >= LEFT && c < LEFT + cols;
-            const size_t i = (size_t)r * (size_t)all_cols + (size_t)c;
+            const size_t at = size * ((size_t)r * (size_t)all_cols + (size_t)c);
             if (inside)
-                ((unsigned *)data)[(r - ABOVE) * cols + c - LEFT] = now[i];
+                decode((unsigned *)data + (r - ABOVE) * cols + c - LEFT, now + at, g->view.dtype);
             else
-                changed += now[i] != g->image[i];
+                changed += memcmp(now + at, g->image + at, size) != 0;
         }
     }
     if (changed) printf("\n    %d elements beside a (%d, %d) result changed", changed, rows, cols);
@@ -66,6 +90,32 @@ float *opkit_numbers(clf_rng *rng, size_t count, float range, float shift) {
     float *data = malloc((count + 1) * sizeof *data);
     for (size_t i = 0; i < count; i++) data[i] = shift + clf_rng_uniform(rng, -range, range);
     return data;
+}
+
+void opkit_write(opkit *kit, clf_tensor t, const float *data) {
+    const size_t count = (size_t)t.rows * (size_t)t.cols;
+    uint16_t *halves = malloc(sizeof *halves * (count + 1));
+    for (size_t i = 0; i < count; i++) halves[i] = clf_half_from_float(data[i]);
+    clf_write(&kit->run, t, t.dtype == CLF_F16 ? (const void *)halves : data);
+    free(halves);
+}
+
+void opkit_read(opkit *kit, clf_tensor t, float *data) {
+    const size_t count = (size_t)t.rows * (size_t)t.cols;
+    uint16_t *halves = calloc(count + 1, sizeof *halves);
+    clf_read(&kit->run, t, t.dtype == CLF_F16 ? (void *)halves : data);
+    for (size_t i = 0; t.dtype == CLF_F16 && i < count; i++) data[i] = clf_half_to_float(halves[i]);
+    free(halves);
+}
+
+void opkit_round(float *data, size_t count, clf_dtype dtype) {
+    for (size_t i = 0; dtype == CLF_F16 && i < count; i++)
+        data[i] = clf_half_to_float(clf_half_from_float(data[i]));
+}
+
+void opkit_widen(double *bound, const double *expected, size_t count, clf_dtype dtype) {
+    for (size_t i = 0; dtype == CLF_F16 && i < count; i++)
+        bound[i] += 0x1p-11 * (fabs(expected[i]) + bound[i]) + 0x1p-25;
 }
 
 static bool close_enough(double y, double expected, double bound) {

@@ -69,6 +69,7 @@ typedef struct problem {
     clf_activation kind;
     bool in_place; // y is x, and dx is dy
     clf_dropout dropout;
+    clf_dtype dtype;
 } problem;
 
 // e^z is off by the rounding of z, and 0 if subnormal; GELU and its slope subtract numbers near x.
@@ -102,6 +103,7 @@ static void check(const problem *p, const float *y, const float *dx, const float
         snprintf(what, sizeof what, "%s%s (%d, %d), rate %g, in place %d", names[p->kind],
                  backward ? " backward" : "", p->rows, p->width, (double)p->dropout.rate,
                  p->in_place);
+        opkit_widen(bound, expected, count, p->dtype);
         opkit_compare(what, backward ? dx : y, expected, bound, count);
     }
     free(expected);
@@ -113,10 +115,10 @@ static void run_problem(clf_device *device, const problem *p, const float *x, co
     if (!opkit_init(&kit, device)) return;
     const size_t count = (size_t)p->rows * (size_t)p->width;
     float *y = malloc(sizeof *y * count), *dx = malloc(sizeof *dx * count);
-    opkit_guarded on_x = opkit_put(&kit, p->rows, p->width, CLF_F32, x);
-    opkit_guarded on_dy = opkit_put(&kit, p->rows, p->width, CLF_F32, dy);
-    opkit_guarded on_y = opkit_put(&kit, p->rows, p->width, CLF_F32, p->in_place ? x : NULL);
-    opkit_guarded on_dx = opkit_put(&kit, p->rows, p->width, CLF_F32, p->in_place ? dy : NULL);
+    opkit_guarded on_x = opkit_put(&kit, p->rows, p->width, p->dtype, x);
+    opkit_guarded on_dy = opkit_put(&kit, p->rows, p->width, p->dtype, dy);
+    opkit_guarded on_y = opkit_put(&kit, p->rows, p->width, p->dtype, p->in_place ? x : NULL);
+    opkit_guarded on_dx = opkit_put(&kit, p->rows, p->width, p->dtype, p->in_place ? dy : NULL);
     clf_op_activate(&kit.run, on_y.view, p->in_place ? on_y.view : on_x.view, p->kind, p->dropout);
     clf_op_activate_backward(&kit.run, on_dx.view, p->in_place ? on_dx.view : on_dy.view, on_x.view,
                              p->kind, p->dropout);
@@ -132,6 +134,7 @@ static void run_random(clf_device *device, const problem *p, float range) {
     clf_rng rng = {(uint64_t)(p->rows * 1009 + p->width)};
     const size_t count = (size_t)p->rows * (size_t)p->width;
     float *x = opkit_numbers(&rng, count, range, 0), *dy = opkit_numbers(&rng, count, 1, 0);
+    opkit_round(x, count, p->dtype), opkit_round(dy, count, p->dtype);
     run_problem(device, p, x, dy);
     free(x), free(dy);
 }
@@ -157,6 +160,23 @@ static void shapes_on(clf_device *device) {
 
 static void test_shapes(void) {
     clf_test_each_device(shapes_on);
+}
+
+static void half_on(clf_device *device) {
+    static const int widths[] = {1, 17, 65, 100};
+    for (int turn = 0; turn < 16; turn++) {
+        problem p = {.rows = turn % 3 ? 7 : 1,
+                     .width = widths[turn % 4],
+                     .kind = turn / 4 % 2 ? CLF_ACT_SILU : CLF_ACT_RELU,
+                     .in_place = turn / 2 % 2,
+                     .dtype = CLF_F16};
+        if (turn / 8) p.dropout = (clf_dropout){0.1f, 3, 4, 0xfedcba9876543210u};
+        run_random(device, &p, 6);
+    }
+}
+
+static void test_half(void) {
+    clf_test_each_device(half_on);
 }
 
 static void extremes_on(clf_device *device) {
@@ -226,6 +246,9 @@ static void bad_shapes_on(clf_device *device) {
     opkit_expect_argument_error(&kit, "activate_backward: dy");
     clf_op_activate_backward(&kit.run, x, x, (clf_tensor){0}, CLF_ACT_SILU, (clf_dropout){0});
     opkit_expect_argument_error(&kit, "activate_backward: x is an absent");
+    clf_tensor half = clf_arena_take(&kit.run, kit.arena, 3, 8, CLF_F16);
+    clf_op_activate(&kit.run, half, x, CLF_ACT_SILU, (clf_dropout){0});
+    opkit_expect_argument_error(&kit, "x is a (3, 8) float32, expected (3, 8) float16");
     opkit_finish(&kit);
 }
 
@@ -278,7 +301,8 @@ static void test_bench(void) {
     clf_test_each_device(bench_on);
 }
 
-static const clf_test tests[] = {{"reference", test_reference},   {"shapes", test_shapes},
-                                 {"extremes", test_extremes},     {"dropout", test_dropout},
-                                 {"bad shapes", test_bad_shapes}, {"bench", test_bench}};
+static const clf_test tests[] = {{"reference", test_reference}, {"shapes", test_shapes},
+                                 {"half", test_half},           {"extremes", test_extremes},
+                                 {"dropout", test_dropout},     {"bad shapes", test_bad_shapes},
+                                 {"bench", test_bench}};
 CLF_TEST_MAIN("op-activation", tests)

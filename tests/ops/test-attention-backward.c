@@ -18,6 +18,7 @@ typedef struct problem {
     bool causal;
     float range; // of q
     float rate;
+    clf_dtype dtype;
 } problem;
 
 // A problem with its numbers, in double and in float. In front of each sequence there is a row of
@@ -54,10 +55,14 @@ static void make_numbers(const problem *p, numbers *n) {
     }
     const size_t q_count = (size_t)(n->q_rows * n->C), kv_count = (size_t)(n->kv_rows * n->C);
     clf_rng rng = {(uint64_t)n->C};
-    n->fq = opkit_numbers(&rng, q_count, p->range, 0), n->q = widen(n->fq, q_count);
-    n->fk = opkit_numbers(&rng, kv_count, 1, 0), n->k = widen(n->fk, kv_count);
-    n->fv = opkit_numbers(&rng, kv_count, 1, 0.25f), n->v = widen(n->fv, kv_count);
-    n->fdy = opkit_numbers(&rng, q_count, 1, 0.25f), n->dy = widen(n->fdy, q_count);
+    n->fq = opkit_numbers(&rng, q_count, p->range, 0);
+    n->fk = opkit_numbers(&rng, kv_count, 1, 0);
+    n->fv = opkit_numbers(&rng, kv_count, 1, 0.25f);
+    n->fdy = opkit_numbers(&rng, q_count, 1, 0.25f);
+    opkit_round(n->fq, q_count, p->dtype), opkit_round(n->fk, kv_count, p->dtype);
+    opkit_round(n->fv, kv_count, p->dtype), opkit_round(n->fdy, q_count, p->dtype);
+    n->q = widen(n->fq, q_count), n->k = widen(n->fk, kv_count);
+    n->v = widen(n->fv, kv_count), n->dy = widen(n->fdy, q_count);
     n->ref = (ref_attention){
         .q = n->q,
         .k = n->k,
@@ -163,13 +168,14 @@ static clf_tensor put_ints(opkit *kit, const int *data, int count) {
 }
 
 // `parts` matrices (rows, C) beside each other, or unwritten without data.
-static opkit_guarded put_fused(opkit *kit, int rows, int C, int parts, const float *const *data) {
-    if (!data) return opkit_put(kit, rows, parts * C, CLF_F32, NULL);
+static opkit_guarded put_fused(opkit *kit, int rows, int C, int parts, clf_dtype dtype,
+                               const float *const *data) {
+    if (!data) return opkit_put(kit, rows, parts * C, dtype, NULL);
     float *fused = malloc(sizeof *fused * (size_t)(rows * parts * C + 1));
     for (int i = 0; i < rows * parts; i++) {
         memcpy(fused + i * C, data[i % parts] + i / parts * C, sizeof *fused * (size_t)C);
     }
-    opkit_guarded g = opkit_put(kit, rows, parts * C, CLF_F32, fused);
+    opkit_guarded g = opkit_put(kit, rows, parts * C, dtype, fused);
     free(fused);
     return g;
 }
@@ -187,9 +193,23 @@ static void compare_fused(opkit *kit, opkit_guarded *g, int C, int parts,
         }
         char name[128];
         snprintf(name, sizeof name, "%s of %s", names[p], what);
+        opkit_widen(expected[p].bound, expected[p].value, (size_t)(rows * C), g->view.dtype);
         opkit_compare(name, part, expected[p].value, expected[p].bound, (size_t)(rows * C));
     }
     free(fused), free(part);
+}
+
+// Half's part in the bounds of a gradient: y and so dy . y, of a width of at most 1.25^2 an
+// element, are rounded, which `weights` times reaches an element; and sums are rounded between
+// tiles.
+static void allow_half(const problem *p, const numbers *n, ref_bounded g, int rows, int weights) {
+    const double y = 1.25 / (1 - (double)p->rate);
+    const double delta = 0x1p-11 * p->head_width * 1.25 * y * n->ref.scale;
+    double largest = 0;
+    for (int i = 0; i < rows * n->C; i++) {
+        if (fabs(g.value[i]) > largest) largest = fabs(g.value[i]);
+    }
+    for (int i = 0; i < rows * n->C; i++) g.bound[i] += weights * delta + 3 * 0x1p-11 * largest;
 }
 
 static void run_problem(clf_device *device, const problem *p) {
@@ -201,12 +221,12 @@ static void run_problem(clf_device *device, const problem *p) {
     const bool self = p->q_lengths == p->kv_lengths;
     // Self-attention has q, k, v in one buffer, cross-attention k and v in another one than q.
     const float *const data[] = {n.fq, n.fk, n.fv};
-    opkit_guarded q = put_fused(&kit, n.q_rows, C, self ? 3 : 1, data);
-    opkit_guarded kv = put_fused(&kit, n.kv_rows, C, 2, data + 1);
-    opkit_guarded to_q = put_fused(&kit, n.q_rows, C, self ? 3 : 1, NULL);
-    opkit_guarded to_kv = put_fused(&kit, n.kv_rows, C, 2, NULL);
-    opkit_guarded y = put_fused(&kit, n.q_rows, C, 1, NULL);
-    opkit_guarded dy = put_fused(&kit, n.q_rows, C, 1, (const float *const[]){n.fdy});
+    opkit_guarded q = put_fused(&kit, n.q_rows, C, self ? 3 : 1, p->dtype, data);
+    opkit_guarded kv = put_fused(&kit, n.kv_rows, C, 2, p->dtype, data + 1);
+    opkit_guarded to_q = put_fused(&kit, n.q_rows, C, self ? 3 : 1, p->dtype, NULL);
+    opkit_guarded to_kv = put_fused(&kit, n.kv_rows, C, 2, p->dtype, NULL);
+    opkit_guarded y = put_fused(&kit, n.q_rows, C, 1, p->dtype, NULL);
+    opkit_guarded dy = put_fused(&kit, n.q_rows, C, 1, p->dtype, (const float *const[]){n.fdy});
     opkit_guarded lse = opkit_put(&kit, n.q_rows, p->heads, CLF_F32, NULL);
     const clf_tensor keys = self ? clf_tensor_cols(q.view, C, 2 * C) : kv.view;
     const clf_tensor dkeys = self ? clf_tensor_cols(to_q.view, C, 2 * C) : to_kv.view;
@@ -236,6 +256,11 @@ static void run_problem(clf_device *device, const problem *p) {
     ref_bounded sums = start_result(n.q_starts, p->q_lengths, p->batch, n.q_rows, C);
     ref_bounded logs = start_result(n.q_starts, p->q_lengths, p->batch, n.q_rows, p->heads);
     ref_attention_forward(&n.ref, sums.value, sums.bound, logs.value, logs.bound);
+    if (p->dtype == CLF_F16) {
+        allow_half(p, &n, expected[0], n.q_rows, 1);  // weights of a query sum to 1
+        allow_half(p, &n, expected[1], n.kv_rows, 4); // of a key, to about 1
+        allow_half(p, &n, expected[2], n.kv_rows, 0);
+    }
     static const char *const names[] = {"dq", "dk", "dv", "y", "lse"};
     char what[96];
     snprintf(what, sizeof what, "%d heads of width %d, %s, causal %d, dropout %g", p->heads,
@@ -297,6 +322,31 @@ static void shapes_on(clf_device *device) {
 
 static void test_shapes(void) {
     clf_test_each_device(shapes_on);
+}
+
+static void half_on(clf_device *device) {
+    static const struct {
+        int heads, width;
+        float rate;
+    } shapes[] = {{3, 12, 0}, {2, 64, 0.3f}};
+    for (int s = 0; s < 2; s++) {
+        problem p = {.heads = shapes[s].heads,
+                     .head_width = shapes[s].width,
+                     .q_lengths = long_lengths,
+                     .kv_lengths = long_lengths,
+                     .batch = BATCH,
+                     .causal = true,
+                     .range = 1,
+                     .rate = shapes[s].rate,
+                     .dtype = CLF_F16};
+        run_problem(device, &p);
+        p.kv_lengths = other_lengths, p.causal = false;
+        run_problem(device, &p);
+    }
+}
+
+static void test_half(void) {
+    clf_test_each_device(half_on);
 }
 
 static void extremes_on(clf_device *device) {
@@ -428,9 +478,7 @@ static void test_bench(void) {
     clf_test_each_device(bench_on);
 }
 
-static const clf_test tests[] = {{"reference", test_reference},
-                                 {"shapes", test_shapes},
-                                 {"extremes", test_extremes},
-                                 {"bad shapes", test_bad_shapes},
-                                 {"bench", test_bench}};
+static const clf_test tests[] = {
+    {"reference", test_reference}, {"shapes", test_shapes},         {"half", test_half},
+    {"extremes", test_extremes},   {"bad shapes", test_bad_shapes}, {"bench", test_bench}};
 CLF_TEST_MAIN("op-attention-backward", tests)

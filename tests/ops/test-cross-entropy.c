@@ -16,6 +16,7 @@ typedef struct problem {
     float smoothing;
     const int *labels;
     const float *x;
+    float factor;
 } problem;
 
 // Runs the operation; gradient (R, V) and losses (R, 2) are freed by free().
@@ -27,7 +28,8 @@ static bool compute(clf_device *device, const problem *p, float **gradient, floa
     opkit_guarded dx = opkit_put(&kit, p->rows, p->width, CLF_F32, p->x);
     opkit_guarded dl = opkit_put(&kit, p->rows, 2, CLF_F32, NULL);
     opkit_guarded labels = opkit_put(&kit, 1, p->rows, CLF_I32, p->labels);
-    clf_op_cross_entropy(&kit.run, dl.view, dx.view, labels.view, p->banned, p->smoothing);
+    clf_op_cross_entropy(&kit.run, dl.view, dx.view, labels.view, p->banned, p->smoothing,
+                         p->factor);
     opkit_get(&kit, &dx, *gradient);
     opkit_get(&kit, &dl, *losses);
     opkit_drop(&labels);
@@ -76,7 +78,7 @@ static void run_shape(clf_device *device, int rows, int width, int banned, float
     for (int r = 0; banned >= 0 && r < rows; r++) {
         x[r * width + banned] = r % 2 ? 3e38f : NAN;
     }
-    const problem p = {rows, width, banned, smoothing, labels, x};
+    const problem p = {rows, width, banned, smoothing, labels, x, 1};
     if (compute(device, &p, &gradient, &losses)) {
         for (int r = 0; r < rows; r++) check_row(&p, r, gradient, losses);
         free(gradient), free(losses);
@@ -107,7 +109,7 @@ static void equal_on(clf_device *device) {
     static const float below[ROWS] = {0.1f, 3.3f, 11.7f, 17.9f};
     float *x = malloc(sizeof *x * ROWS * WIDTH), *gradient, *losses;
     for (int i = 0; i < ROWS * WIDTH; i++) x[i] = i % WIDTH == 5 ? 0 : -below[i / WIDTH];
-    const problem p = {ROWS, WIDTH, -1, 0.1f, labels, x};
+    const problem p = {ROWS, WIDTH, -1, 0.1f, labels, x, 1};
     if (compute(device, &p, &gradient, &losses)) {
         for (int r = 0; r < ROWS; r++) check_row(&p, r, gradient, losses);
         free(gradient), free(losses);
@@ -125,7 +127,7 @@ static void differences_on(clf_device *device) {
     static const int label = LABEL;
     clf_rng rng = {9};
     float *x = opkit_numbers(&rng, WIDTH, 4, 0), *gradient, *losses;
-    const problem p = {1, WIDTH, BANNED, 0.2f, &label, x};
+    const problem p = {1, WIDTH, BANNED, 0.2f, &label, x, 1};
     double logits[WIDTH], expected[WIDTH], bound[WIDTH];
     for (int c = 0; c < WIDTH; c++) logits[c] = (double)x[c];
     for (int c = 0; c < WIDTH; c++) {
@@ -151,13 +153,35 @@ static void test_differences(void) {
     clf_test_each_device(differences_on);
 }
 
+// A power of two as the factor multiplies the gradient exactly, and nothing else.
+static void factor_on(clf_device *device) {
+    enum { ROWS = 3, WIDTH = 101 };
+    static const int labels[ROWS] = {0, 100, -1};
+    clf_rng rng = {5};
+    float *x = opkit_numbers(&rng, ROWS * WIDTH, 4, 0), *gradient[2], *losses[2];
+    for (int i = 0; i < 2; i++) {
+        const problem p = {ROWS, WIDTH, 7, 0.1f, labels, x, i ? 4096 : 1};
+        if (!compute(device, &p, &gradient[i], &losses[i])) return;
+    }
+    int wrong = 0;
+    for (int i = 0; i < ROWS * WIDTH; i++) wrong += gradient[1][i] != 4096 * gradient[0][i];
+    for (int i = 0; i < 2 * ROWS; i++) wrong += losses[1][i] != losses[0][i];
+    CU_ASSERT_EQUAL(wrong, 0);
+    for (int i = 0; i < 2; i++) free(gradient[i]), free(losses[i]);
+    free(x);
+}
+
+static void test_factor(void) {
+    clf_test_each_device(factor_on);
+}
+
 // Rows without a label and with wrong ones between good ones.
 static void labels_on(clf_device *device) {
     enum { ROWS = 8, WIDTH = 19, BANNED = 5 };
     static const int labels[ROWS] = {0, -1, BANNED, WIDTH, 18, -2, INT32_MAX, INT32_MIN};
     clf_rng rng = {4};
     float *x = opkit_numbers(&rng, ROWS * WIDTH, 3, 0), *gradient, *losses;
-    const problem p = {ROWS, WIDTH, BANNED, 0.1f, labels, x};
+    const problem p = {ROWS, WIDTH, BANNED, 0.1f, labels, x, 1};
     if (compute(device, &p, &gradient, &losses)) {
         for (int r = 0; r < ROWS; r++) {
             if (r == 0 || r == 4) {
@@ -192,7 +216,7 @@ static void extremes_on(clf_device *device) {
     x[5 * WIDTH + 3] = INFINITY, x[6 * WIDTH + 36] = INFINITY;
     for (int c = 0; c < WIDTH; c++) x[7 * WIDTH + c] = -INFINITY;
     for (int i = 0; i < 4; i++) {
-        const problem p = {ROWS, WIDTH, i % 2 ? 8 : -1, i < 2 ? 0 : 0.1f, labels, x};
+        const problem p = {ROWS, WIDTH, i % 2 ? 8 : -1, i < 2 ? 0 : 0.1f, labels, x, 1};
         if (!compute(device, &p, &gradient, &losses)) return;
         for (int r = 0; r < ROWS; r++) {
             if (r < GOOD)
@@ -214,16 +238,16 @@ static void bad_shapes_on(clf_device *device) {
     clf_tensor x = clf_arena_take(&kit.run, kit.arena, 3, 8, CLF_F32);
     clf_tensor losses = clf_arena_take(&kit.run, kit.arena, 3, 2, CLF_F32);
     clf_tensor labels = clf_arena_take(&kit.run, kit.arena, 1, 3, CLF_I32);
-    clf_op_cross_entropy(&kit.run, losses, clf_tensor_rows(x, 0, 2), labels, -1, 0);
+    clf_op_cross_entropy(&kit.run, losses, clf_tensor_rows(x, 0, 2), labels, -1, 0, 1);
     opkit_expect_argument_error(&kit, "cross_entropy: losses is a (3, 2)");
-    clf_op_cross_entropy(&kit.run, losses, x, clf_tensor_cols(labels, 0, 2), -1, 0);
+    clf_op_cross_entropy(&kit.run, losses, x, clf_tensor_cols(labels, 0, 2), -1, 0, 1);
     opkit_expect_argument_error(&kit, "cross_entropy: labels");
-    clf_op_cross_entropy(&kit.run, losses, x, labels, 8, 0);
+    clf_op_cross_entropy(&kit.run, losses, x, labels, 8, 0, 1);
     opkit_expect_argument_error(&kit, "the banned column");
-    clf_op_cross_entropy(&kit.run, losses, x, labels, -1, 1);
+    clf_op_cross_entropy(&kit.run, losses, x, labels, -1, 1, 1);
     opkit_expect_argument_error(&kit, "label smoothing");
     clf_op_cross_entropy(&kit.run, clf_tensor_rows(losses, 0, 0), clf_tensor_rows(x, 0, 0),
-                         clf_tensor_cols(labels, 0, 0), -1, 0);
+                         clf_tensor_cols(labels, 0, 0), -1, 0, 1);
     opkit_finish(&kit);
 }
 
@@ -237,7 +261,7 @@ typedef struct bench {
 
 static void launch(clf_run *run, void *user) {
     const bench *b = user;
-    clf_op_cross_entropy(run, b->losses, b->logits, b->labels, 0, 0.1f);
+    clf_op_cross_entropy(run, b->losses, b->logits, b->labels, 0, 0.1f, 1);
 }
 
 static void bench_on(clf_device *device) {
@@ -269,8 +293,8 @@ static void test_bench(void) {
     clf_test_each_device(bench_on);
 }
 
-static const clf_test tests[] = {
-    {"shapes", test_shapes}, {"equal columns", test_equal}, {"differences", test_differences},
-    {"labels", test_labels}, {"extremes", test_extremes},   {"bad shapes", test_bad_shapes},
-    {"bench", test_bench}};
+static const clf_test tests[] = {{"shapes", test_shapes},           {"equal columns", test_equal},
+                                 {"differences", test_differences}, {"labels", test_labels},
+                                 {"factor", test_factor},           {"extremes", test_extremes},
+                                 {"bad shapes", test_bad_shapes},   {"bench", test_bench}};
 CLF_TEST_MAIN("op-cross-entropy", tests)

@@ -48,6 +48,7 @@ typedef struct shape {
     int rows, width, keys;
     int drawn; // keys that occur
     enum { PANELS, PLAIN, POSITIONS } layout;
+    clf_dtype dtype;
 } shape;
 
 static size_t place(const shape *s, int key, int c) {
@@ -92,13 +93,14 @@ static void run_shape(clf_device *device, shape s) {
     const size_t size = (size_t)padded * (size_t)s.width;
     float *before = opkit_numbers(&rng, size, 1, 0), *out = malloc(sizeof *out * size);
     float *dy = opkit_numbers(&rng, (size_t)s.rows * (size_t)s.width, 1, 0);
+    opkit_round(dy, (size_t)s.rows * (size_t)s.width, s.dtype);
     double *expected = malloc(sizeof *expected * size), *bound = malloc(sizeof *bound * size);
     const float scale = positions ? 1 : 22.627417f;
     reference(expected, bound, &s, before, dy, &index, (double)scale, size);
 
     opkit_guarded to = positions ? opkit_put(&kit, padded, s.width, CLF_F32, before)
                                  : opkit_put(&kit, 1, (int)size, CLF_F32, before);
-    opkit_guarded rows = opkit_put(&kit, s.rows, s.width, CLF_F32, dy);
+    opkit_guarded rows = opkit_put(&kit, s.rows, s.width, s.dtype, dy);
     const bool panels = s.layout == PANELS;
     const clf_weight table = {.data = to.view,
                               .k = s.width,
@@ -123,11 +125,14 @@ static void shapes_on(clf_device *device) {
     static const int widths[] = {1, 3, 8, 17, 64, 100, 257}, rows[] = {1, 2, 40, 333};
     for (int turn = 0; turn < 28; turn++) {
         const int layout = turn % 3;
-        const shape s = {rows[turn / 7], widths[turn % 7], 35 + turn, 1 + turn, layout};
+        const shape s = {rows[turn / 7], widths[turn % 7], 35 + turn, 1 + turn, layout, CLF_F32};
         run_shape(device, s);
     }
-    run_shape(device, (shape){0, 5, 7, 1, PANELS});
-    run_shape(device, (shape){0, 5, 7, 1, POSITIONS});
+    run_shape(device, (shape){0, 5, 7, 1, PANELS, CLF_F32});
+    run_shape(device, (shape){0, 5, 7, 1, POSITIONS, CLF_F32});
+    run_shape(device, (shape){40, 17, 35, 9, PANELS, CLF_F16});
+    run_shape(device, (shape){40, 64, 35, 9, PLAIN, CLF_F16});
+    run_shape(device, (shape){40, 3, 7, 5, POSITIONS, CLF_F16});
 }
 
 static void test_shapes(void) {

@@ -13,7 +13,7 @@ static const int ids[TOKENS] = {0, 34, 15, 16, 31, 32, -1, 35, 7, 7, INT32_MAX, 
 static const int where[TOKENS] = {0, 1, 8, 3, -1, 9, 2, 4, 5, 5, INT32_MAX, INT32_MIN};
 
 // E (V, C) on the host as a weight (C, V) in packed panels or plain rows.
-static clf_weight put_table(opkit *kit, const float *e, int width, bool plain) {
+static clf_weight put_table(opkit *kit, const float *e, int width, bool plain, clf_dtype dtype) {
     const int padded = (VOCABULARY + 15) / 16 * 16;
     clf_weight w = {.k = width, .n = VOCABULARY};
     w.panel_stride = plain ? 16 : 16 * (uint64_t)width;
@@ -26,8 +26,8 @@ static clf_weight put_table(opkit *kit, const float *e, int width, bool plain) {
                  (uint64_t)id % 16] = e[id * width + c];
         }
     }
-    w.data = clf_arena_take(&kit->run, kit->arena, 1, padded * width, CLF_F32);
-    clf_write(&kit->run, w.data, data);
+    w.data = clf_arena_take(&kit->run, kit->arena, 1, padded * width, dtype);
+    opkit_write(kit, w.data, data);
     free(data);
     return w;
 }
@@ -36,12 +36,14 @@ static int clamp_position(int t) {
     return t < 0 ? 0 : t >= POSITIONS ? POSITIONS - 1 : t;
 }
 
-static void run_width(clf_device *device, int width, int tokens, bool plain, bool positions) {
+static void run_width(clf_device *device, int width, int tokens, bool plain, bool positions,
+                      clf_dtype dtype) {
     opkit kit;
     if (!opkit_init(&kit, device)) return;
     const size_t count = (size_t)tokens * (size_t)width;
     clf_rng rng = {(uint64_t)width};
     float *e = opkit_numbers(&rng, VOCABULARY * (size_t)width, 1, 0);
+    opkit_round(e, VOCABULARY * (size_t)width, dtype);
     float *p = opkit_numbers(&rng, POSITIONS * (size_t)width, 1, 0);
     float *out = malloc(sizeof *out * count);
     double *expected = malloc(sizeof *expected * count), *bound = malloc(sizeof *bound * count);
@@ -55,15 +57,16 @@ static void run_width(clf_device *device, int width, int tokens, bool plain, boo
             bound[r * width + c] = FLT_EPSILON * (double)(scale + 1); // two roundings
         }
     }
-    opkit_guarded y = opkit_put(&kit, tokens, width, CLF_F32, NULL);
+    opkit_guarded y = opkit_put(&kit, tokens, width, dtype, NULL);
     opkit_guarded dp = opkit_put(&kit, POSITIONS, width, CLF_F32, p);
     opkit_guarded di = opkit_put(&kit, 1, tokens, CLF_I32, ids);
     opkit_guarded dw = opkit_put(&kit, 1, tokens, CLF_I32, where);
-    clf_op_embed(&kit.run, y.view, put_table(&kit, e, width, plain), di.view,
+    clf_op_embed(&kit.run, y.view, put_table(&kit, e, width, plain, dtype), di.view,
                  positions ? dp.view : (clf_tensor){0}, dw.view, scale);
     opkit_get(&kit, &y, out);
     char what[64];
     snprintf(what, sizeof what, "width %d, plain %d, positions %d", width, plain, positions);
+    opkit_widen(bound, expected, count, dtype);
     opkit_compare(what, out, expected, bound, count);
     opkit_drop(&dp), opkit_drop(&di), opkit_drop(&dw);
     free(e), free(p), free(out), free(expected), free(bound);
@@ -74,13 +77,22 @@ static void shapes_on(clf_device *device) {
     static const int widths[] = {1, 3, 8, 17, 64, 100, 513};
     for (int w = 0; w < 7; w++) {
         for (int flags = 0; flags < 4; flags++) {
-            run_width(device, widths[w], w % 3 ? TOKENS : 1, flags & 1, flags & 2);
+            run_width(device, widths[w], w % 3 ? TOKENS : 1, flags & 1, flags & 2, CLF_F32);
         }
     }
 }
 
 static void test_shapes(void) {
     clf_test_each_device(shapes_on);
+}
+
+static void half_on(clf_device *device) {
+    run_width(device, 17, TOKENS, false, true, CLF_F16);
+    run_width(device, 64, TOKENS, true, false, CLF_F16);
+}
+
+static void test_half(void) {
+    clf_test_each_device(half_on);
 }
 
 static void sinusoid_on(clf_device *device) {
@@ -175,6 +187,7 @@ static void test_bench(void) {
 }
 
 static const clf_test tests[] = {{"shapes", test_shapes},
+                                 {"half", test_half},
                                  {"sinusoid", test_sinusoid},
                                  {"bad shapes", test_bad_shapes},
                                  {"bench", test_bench}};

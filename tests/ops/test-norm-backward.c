@@ -17,6 +17,7 @@ typedef struct problem {
     clf_norm_kind kind;
     bool bias, extra, extra_is_dsum, dx;
     clf_dropout dropout;
+    clf_dtype dtype;
 } problem;
 
 // ---- the reference, one row in double ----
@@ -89,16 +90,20 @@ typedef struct host { // inputs, and what the device gave
 static host make_host(const problem *p) {
     clf_rng rng = {(uint64_t)(p->rows * 1009 + p->width)};
     const size_t count = (size_t)p->rows * (size_t)p->width, width = (size_t)p->width;
-    return (host){.sum = opkit_numbers(&rng, count, 1, 0.5f),
-                  .dy = opkit_numbers(&rng, count, 1, 0),
-                  .extra = opkit_numbers(&rng, count, 1, 0),
-                  .scale = opkit_numbers(&rng, width, 2, 0),
-                  .dscale = opkit_numbers(&rng, width, 3, 0),
-                  .dbias = opkit_numbers(&rng, width, 3, 0),
-                  .out_dsum = malloc(sizeof(float) * (count + 1)),
-                  .out_dx = malloc(sizeof(float) * (count + 1)),
-                  .out_dscale = malloc(sizeof(float) * width),
-                  .out_dbias = malloc(sizeof(float) * width)};
+    host h = {.sum = opkit_numbers(&rng, count, 1, 0.5f),
+              .dy = opkit_numbers(&rng, count, 1, 0),
+              .extra = opkit_numbers(&rng, count, 1, 0),
+              .scale = opkit_numbers(&rng, width, 2, 0),
+              .dscale = opkit_numbers(&rng, width, 3, 0),
+              .dbias = opkit_numbers(&rng, width, 3, 0),
+              .out_dsum = malloc(sizeof(float) * (count + 1)),
+              .out_dx = malloc(sizeof(float) * (count + 1)),
+              .out_dscale = malloc(sizeof(float) * width),
+              .out_dbias = malloc(sizeof(float) * width)};
+    opkit_round(h.sum, count, p->dtype);
+    opkit_round(h.dy, count, p->dtype);
+    opkit_round(h.extra, count, p->dtype);
+    return h;
 }
 
 static void free_host(host *h) {
@@ -113,14 +118,14 @@ static void compute(clf_device *device, const problem *p, host *h) {
     clf_arena *scratch;
     if (!CLF_ASSERT_OK(clf_arena_create(device, "scratch", "nothing", &scratch))) return;
     const int rows = p->rows, width = p->width;
-    opkit_guarded sum = opkit_put(&kit, rows, width, CLF_F32, h->sum);
-    opkit_guarded y = opkit_put(&kit, rows, width, CLF_F32, NULL);
+    opkit_guarded sum = opkit_put(&kit, rows, width, p->dtype, h->sum);
+    opkit_guarded y = opkit_put(&kit, rows, width, p->dtype, NULL);
     opkit_guarded stats = opkit_put(&kit, rows, 2, CLF_F32, NULL);
     opkit_guarded scale = opkit_put(&kit, 1, width, CLF_F32, h->scale);
-    opkit_guarded dy = opkit_put(&kit, rows, width, CLF_F32, h->dy);
-    opkit_guarded extra = opkit_put(&kit, rows, width, CLF_F32, h->extra);
-    opkit_guarded dsum = opkit_put(&kit, rows, width, CLF_F32, p->extra_is_dsum ? h->extra : NULL);
-    opkit_guarded dx = opkit_put(&kit, rows, width, CLF_F32, NULL);
+    opkit_guarded dy = opkit_put(&kit, rows, width, p->dtype, h->dy);
+    opkit_guarded extra = opkit_put(&kit, rows, width, p->dtype, h->extra);
+    opkit_guarded dsum = opkit_put(&kit, rows, width, p->dtype, p->extra_is_dsum ? h->extra : NULL);
+    opkit_guarded dx = opkit_put(&kit, rows, width, p->dtype, NULL);
     opkit_guarded dscale = opkit_put(&kit, 1, width, CLF_F32, h->dscale);
     opkit_guarded dbias = opkit_put(&kit, 1, width, CLF_F32, h->dbias);
 
@@ -161,6 +166,7 @@ static void check_rows(const problem *p, const host *h, const char *what) {
             // everything cancels, and the inverse is large.
             bound[c] = FLT_EPSILON * (32 * inverse * 2 + 2 * fabs(extra));
         }
+        opkit_widen(bound, dx, (size_t)C, p->dtype);
         opkit_compare(what, h->out_dsum + at, dx, bound, (size_t)C);
         if (!p->dx) continue;
         for (int c = 0; c < C; c++) {
@@ -168,6 +174,8 @@ static void check_rows(const problem *p, const host *h, const char *what) {
             dx[c] = (double)h->out_dsum[at + (size_t)c] * drop;
             bound[c] = p->dropout.rate > 0 ? FLT_EPSILON * fabs(dx[c]) : 0;
         }
+        // Twice: dx was made of what dsum was before its rounding.
+        for (int i = 0; i < 2; i++) opkit_widen(bound, dx, (size_t)C, p->dtype);
         opkit_compare(what, h->out_dx + at, dx, bound, (size_t)C);
     }
     free(x), free(dx), free(bound);
@@ -233,6 +241,25 @@ static void shapes_on(clf_device *device) {
 
 static void test_shapes(void) {
     clf_test_each_device(shapes_on);
+}
+
+static void half_on(clf_device *device) {
+    static const int widths[] = {1, 17, 65, 100};
+    for (int turn = 0; turn < 16; turn++) {
+        problem p = {.rows = turn % 3 ? 61 : 7,
+                     .width = widths[turn % 4],
+                     .bias = true,
+                     .extra = turn % 2,
+                     .extra_is_dsum = turn % 3 == 1,
+                     .dx = turn / 8 || turn % 5 % 2,
+                     .dtype = CLF_F16};
+        if (turn / 8) p.dropout = (clf_dropout){0.2f, 11, 12, 0x1111222233334444u};
+        run_problem(device, &p);
+    }
+}
+
+static void test_half(void) {
+    clf_test_each_device(half_on);
 }
 
 static void repeat_on(clf_device *device) {
@@ -321,9 +348,7 @@ static void test_bench(void) {
     clf_test_each_device(bench_on);
 }
 
-static const clf_test tests[] = {{"reference", test_reference},
-                                 {"shapes", test_shapes},
-                                 {"repeat", test_repeat},
-                                 {"bad shapes", test_bad_shapes},
-                                 {"bench", test_bench}};
+static const clf_test tests[] = {
+    {"reference", test_reference}, {"shapes", test_shapes},         {"half", test_half},
+    {"repeat", test_repeat},       {"bad shapes", test_bad_shapes}, {"bench", test_bench}};
 CLF_TEST_MAIN("op-norm-backward", tests)

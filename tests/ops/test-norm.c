@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "harness.h"
 #include "ops/opkit.h"
@@ -17,9 +18,10 @@ typedef struct problem {
     float range, shift;
     bool stats;
     clf_dropout dropout;
+    clf_dtype dtype;
 } problem;
 
-// What norm reads: dropout(x) + residual, rounded to float as a device without fma does.
+// What norm reads: dropout(x) + residual, rounded as a device without fma does.
 static float *add(const problem *p, const float *x, const float *residual) {
     const size_t count = (size_t)p->rows * (size_t)p->width;
     float *sum = malloc(sizeof *sum * count);
@@ -28,6 +30,7 @@ static float *add(const problem *p, const float *x, const float *residual) {
         sum[i] = x[i] * (float)ref_dropout(row, (uint32_t)(i % (size_t)p->width), &p->dropout);
         if (residual) sum[i] += residual[i];
     }
+    opkit_round(sum, count, p->dtype);
     return sum;
 }
 
@@ -42,15 +45,17 @@ static void check(const problem *p, const float *y, const float *sum, const floa
     char what[128];
     snprintf(what, sizeof what, "kind %d, (%d, %d), bias %d residual %d sum %d in place %d",
              p->kind, p->rows, p->width, p->bias, p->residual, p->sum, p->in_place);
+    opkit_widen(bound, expected, count, p->dtype);
     opkit_compare(what, y, expected, bound, count);
     free(expected);
     free(bound);
 }
 
-// With dropout the device may use fma.
+// With dropout the device may use fma, after which another half may be the nearest.
 static void check_sum(const problem *p, const float *sum, const float *expected) {
     const size_t count = (size_t)p->rows * (size_t)p->width;
-    const float scale = p->dropout.rate > 0 ? FLT_EPSILON * 4 * p->range : 0;
+    const float step = p->dtype == CLF_F16 ? 0x1p-10f : FLT_EPSILON;
+    const float scale = p->dropout.rate > 0 ? step * 4 * p->range : 0;
     int wrong = 0;
     for (size_t i = 0; i < count; i++) wrong += !(fabsf(sum[i] - expected[i]) <= scale);
     CU_ASSERT_EQUAL(wrong, 0);
@@ -79,12 +84,14 @@ static void run_problem(clf_device *device, const problem *p) {
     float *x = opkit_numbers(&rng, count, p->range, p->shift);
     float *residual = p->residual ? opkit_numbers(&rng, count, p->range, 0) : NULL;
     float *scale = opkit_numbers(&rng, width, 2, 0), *bias = opkit_numbers(&rng, width, 2, 0);
-    float *expected_sum = add(p, x, residual), *out = malloc(sizeof *out * count);
+    opkit_round(x, count, p->dtype);
+    if (residual) opkit_round(residual, count, p->dtype);
+    float *expected_sum = add(p, x, residual), *out = malloc(sizeof *out * (count + 1));
 
-    opkit_guarded dx = opkit_put(&kit, p->rows, p->width, CLF_F32, x);
-    opkit_guarded dy = opkit_put(&kit, p->rows, p->width, CLF_F32, NULL);
-    opkit_guarded dr = opkit_put(&kit, p->rows, p->width, CLF_F32, residual);
-    opkit_guarded ds = opkit_put(&kit, p->rows, p->width, CLF_F32, NULL);
+    opkit_guarded dx = opkit_put(&kit, p->rows, p->width, p->dtype, x);
+    opkit_guarded dy = opkit_put(&kit, p->rows, p->width, p->dtype, NULL);
+    opkit_guarded dr = opkit_put(&kit, p->rows, p->width, p->dtype, residual);
+    opkit_guarded ds = opkit_put(&kit, p->rows, p->width, p->dtype, NULL);
     opkit_guarded dscale = opkit_put(&kit, 1, p->width, CLF_F32, scale);
     opkit_guarded dbias = opkit_put(&kit, 1, p->width, CLF_F32, bias);
     opkit_guarded *y = p->in_place ? &dx : &dy;
@@ -98,12 +105,13 @@ static void run_problem(clf_device *device, const problem *p) {
     if (p->sum) norm.sum = sum->view;
     clf_op_norm(&kit.run, y->view, dx.view, norm);
 
-    opkit_get(&kit, y, out);
-    check(p, out, expected_sum, scale, p->bias ? bias : NULL);
     if (p->sum) {
         opkit_get(&kit, sum, out);
         check_sum(p, out, expected_sum);
+        memcpy(expected_sum, out, sizeof *out * count); // what y is made of
     }
+    opkit_get(&kit, y, out);
+    check(p, out, expected_sum, scale, p->bias ? bias : NULL);
     if (p->stats) {
         float *stats = malloc(sizeof *stats * 2 * (size_t)p->rows);
         opkit_get(&kit, &dstats, stats);
@@ -160,6 +168,27 @@ static void training_on(clf_device *device) {
 
 static void test_training(void) {
     clf_test_each_device(training_on);
+}
+
+static void half_on(clf_device *device) {
+    static const int widths[] = {1, 17, 64, 100};
+    for (int turn = 0; turn < 16; turn++) {
+        problem p = {.rows = turn % 3 ? 7 : 1,
+                     .width = widths[turn % 4],
+                     .bias = turn % 3,
+                     .residual = turn % 5 % 2,
+                     .sum = turn / 8 || turn % 2,
+                     .in_place = turn % 7 % 2,
+                     .range = 1,
+                     .stats = turn / 4 % 2,
+                     .dtype = CLF_F16};
+        if (turn / 8) p.dropout = (clf_dropout){0.3f, 5, 7, 0x123456789abcdef0u};
+        run_problem(device, &p);
+    }
+}
+
+static void test_half(void) {
+    clf_test_each_device(half_on);
 }
 
 static void extremes_on(clf_device *device) {
@@ -245,9 +274,7 @@ static void test_bench(void) {
     clf_test_each_device(bench_on);
 }
 
-static const clf_test tests[] = {{"shapes", test_shapes},
-                                 {"training", test_training},
-                                 {"extremes", test_extremes},
-                                 {"bad shapes", test_bad_shapes},
-                                 {"bench", test_bench}};
+static const clf_test tests[] = {
+    {"shapes", test_shapes},     {"training", test_training},     {"half", test_half},
+    {"extremes", test_extremes}, {"bad shapes", test_bad_shapes}, {"bench", test_bench}};
 CLF_TEST_MAIN("op-norm", tests)
