@@ -285,10 +285,10 @@ clf_status clf_recipe_config(const clf_train_shape *shape, const clf_vocabulary_
     return CLF_OK;
 }
 
-clf_generation clf_recipe_generation(const clf_config *config, const clf_vocabulary_files *files) {
+clf_generation clf_recipe_generation(int max_length, const clf_vocabulary_files *files) {
     return (clf_generation){.num_beams = 4,
                             .length_penalty = 1,
-                            .max_length = config->max_positions,
+                            .max_length = max_length,
                             .eos = {files->eos},
                             .eos_count = 1,
                             .forced_bos = -1,

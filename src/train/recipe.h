@@ -31,8 +31,8 @@ clf_status clf_recipe_resolve(const clf_train_options *options, clf_train_option
 // The configuration of a new model of this shape.
 clf_status clf_recipe_config(const clf_train_shape *shape, const clf_vocabulary_files *files,
                              clf_config *config);
-// How the model is to be searched when it is used.
-clf_generation clf_recipe_generation(const clf_config *config, const clf_vocabulary_files *files);
+// How the model is to be searched when it is used: not for more tokens than it has learnt to make.
+clf_generation clf_recipe_generation(int max_length, const clf_vocabulary_files *files);
 
 clf_pass_options clf_recipe_pass(const clf_train_options *options);
 clf_optimizer_options clf_recipe_optimizer(const clf_train_options *options);

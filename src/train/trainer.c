@@ -73,7 +73,7 @@ static clf_status load_model(clf_trainer *t) {
 
 static clf_status make_model(clf_trainer *t) {
     CLF_TRY(clf_recipe_config(&t->options.shape, &t->files, &t->config));
-    t->generation = clf_recipe_generation(&t->config, &t->files);
+    t->generation = clf_recipe_generation(t->options.max_length, &t->files);
     clf_initial *initial = NULL;
     CLF_TRY(clf_initial_create(&t->config, t->options.seed, &initial));
     const clf_status status =
