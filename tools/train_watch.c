@@ -243,6 +243,10 @@ static void log_means(watch *w) {
 static int on_progress(void *user, const clf_train_progress *progress) {
     enum { REPORT_SECONDS = 60 };
     watch *w = user;
+    if (progress->update == w->last.update) { // it was skipped
+        w->last = *progress;
+        return interrupted();
+    }
     add_update(w, progress);
     if (progress->update % w->log_every == 0 || progress->update >= progress->updates) log_means(w);
     draw_progress(w);

@@ -114,8 +114,9 @@ typedef struct clf_train_options {
     bool best_by_bleu;      // progress is higher BLEU; default: lower validation loss
 
     // Memory.
-    bool half;      // weights' copies and activations in half, float master weights, loss scaling
-    bool recompute; // keep less for the backward pass and compute it twice
+    bool half;        // weights' copies and activations in half, float master weights, loss scaling
+    float loss_scale; // of half, at first; default 4096
+    bool recompute;   // keep less for the backward pass and compute it twice
 } clf_train_options;
 
 // What is known before the first update.
@@ -159,7 +160,8 @@ typedef struct clf_train_events {
     int (*reading)(void *user, double share);
     // Called once before the first update; `updates_done` is not 0 after a resumption.
     void (*plan)(void *user, const clf_train_plan *plan, uint64_t updates_done);
-    int (*progress)(void *user, const clf_train_progress *progress); // after each update
+    // After each update, and each that was skipped: `update` has not grown then.
+    int (*progress)(void *user, const clf_train_progress *progress);
     // Translates the validation text with the model in `directory` and returns its BLEU; NaN: no
     // opinion. Needed for best_by_bleu. The device is not locked during the call.
     double (*score)(void *user, const char *directory);

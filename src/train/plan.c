@@ -48,8 +48,8 @@ static clf_status count_activations(clf_trainer *t, const extent *e, uint64_t *b
         clf_train_batch_upload(&run, t->model, arena, &source, &target, NULL, 1);
     const clf_tensor losses = clf_arena_take(&run, arena, e->target, 2, CLF_F32);
     const clf_pass_options options = clf_recipe_pass(&t->options);
-    clf_train_pass(&run, t->model, clf_optimizer_gradients(t->optimizer), arena, &batch, &options,
-                   losses);
+    clf_train_pass(&run, clf_trainer_source(t), clf_optimizer_gradients(t->optimizer), arena,
+                   &batch, &options, losses);
     *bytes = clf_arena_peak(arena);
     clf_arena_destroy(arena);
     free(zeros);
@@ -63,6 +63,7 @@ static uint64_t state_bytes(const clf_trainer *t) {
         const clf_model *copy = clf_optimizer_state(t->optimizer, i);
         if (copy) bytes += clf_model_device_bytes(copy);
     }
+    if (t->half) bytes += clf_model_device_bytes(t->half);
     if (t->merged) bytes += clf_model_device_bytes(t->merged);
     return bytes;
 }

@@ -183,9 +183,7 @@ static clf_status check_recipe(const clf_train_options *o) {
                         "sequences of up to %d tokens need a model of as many positions, not %d",
                         o->max_length, o->shape.max_positions);
     }
-    if (o->half) {
-        return clf_fail(CLF_ERROR_UNSUPPORTED, "training in half precision is not there yet");
-    }
+    if (o->half) CLF_TRY(check_number("the loss scale", (double)o->loss_scale));
     return CLF_OK;
 }
 
@@ -214,6 +212,7 @@ clf_status clf_recipe_resolve(const clf_train_options *options, clf_train_option
     o.beta2 = or_default(o.beta2, 0.98f);
     o.adam_epsilon = or_default(o.adam_epsilon, 1e-9f);
     if (o.seed == 0) o.seed = 1;
+    if (o.loss_scale == 0) o.loss_scale = 4096;
     o.accumulate = pick(o.accumulate, 1);
     o.max_length = pick(o.max_length, o.shape.max_positions < 128 ? o.shape.max_positions : 128);
     o.average_checkpoints = pick(o.average_checkpoints, 1);
@@ -373,5 +372,7 @@ void clf_recipe_hash(const clf_train_options *o, const clf_config *config,
         (double)text->source_tokens,
         (double)text->target_tokens,
     };
-    clf_hash_text(clf_hash_bytes(clf_hash_start(), numbers, sizeof numbers), hash);
+    clf_hash all = clf_hash_bytes(clf_hash_start(), numbers, sizeof numbers);
+    if (o->half) all = clf_hash_string(all, "half");
+    clf_hash_text(all, hash);
 }

@@ -86,6 +86,7 @@ static clf_status open_model(clf_trainer *t) {
     CLF_TRY(t->options.init ? load_model(t) : make_model(t));
     // Before it is trained for days.
     CLF_TRY(clf_format_choose(t->options.output, &t->config, &t->generation, &t->save_kind));
+    if (t->options.half) CLF_TRY(clf_model_create_half(t->model, &t->half));
     if (t->options.average_checkpoints > 1) CLF_TRY(clf_model_create_like(t->model, &t->merged));
     const clf_optimizer_options options = clf_recipe_optimizer(&t->options);
     CLF_TRY(clf_optimizer_create(t->model, &options, &t->optimizer));
@@ -182,7 +183,8 @@ static clf_status open_trainer(clf_trainer *t, const clf_train_options *options)
     CLF_TRY(open_model(t));
     CLF_TRY(clf_exchange_prepare(t->exchange, clf_optimizer_gradients(t->optimizer)));
     CLF_TRY(clf_trainer_plan(t));
-    t->state = (clf_train_state){.best = NAN, .loss_scale = 1};
+    t->state =
+        (clf_train_state){.best = NAN, .loss_scale = t->options.half ? t->options.loss_scale : 1};
     clf_recipe_hash(&t->options, &t->config, clf_corpus_count(t->corpus),
                     t->options.accumulate * clf_exchange_count(t->exchange), t->state.recipe);
     CLF_TRY(check_alike(t));
@@ -196,6 +198,7 @@ static void close_trainer(clf_trainer *t) {
     clf_corpus_close(t->valid_corpus);
     clf_arena_destroy(t->arena);
     clf_optimizer_destroy(t->optimizer);
+    clf_model_destroy(t->half);
     clf_model_destroy(t->merged);
     clf_model_destroy(t->model);
     clf_tokenizer_close(t->tokenizer);
@@ -239,8 +242,10 @@ static clf_status train(clf_trainer *t) {
     if (t->events.plan) t->events.plan(t->events.user, &t->plan, t->started_updates);
     while (!is_finished(t)) {
         bool ended = false;
+        const int64_t before = t->state.updates;
         CLF_TRY(clf_trainer_update(t, &ended));
-        CLF_TRY(pause(t, ended));
+        // After a skipped update what was due after the last one has been done.
+        if (t->state.updates > before || ended || t->cancelled) CLF_TRY(pause(t, ended));
         if (t->cancelled)
             return clf_fail(CLF_ERROR_CANCELLED, "training was stopped after update %lld",
                             (long long)t->state.updates);

@@ -20,6 +20,7 @@ typedef struct clf_trainer {
     clf_generation generation;
     clf_save_kind save_kind; // of the directory that the training is for
     clf_model *model;
+    clf_model *half;   // what passes read in half mode, else NULL
     clf_model *merged; // the mean of checkpoints; NULL unless it is asked for
     clf_optimizer *optimizer;
     clf_corpus *corpus, *valid_corpus; // the latter may be NULL
@@ -40,9 +41,15 @@ typedef struct clf_trainer {
 // t->schedule and t->feed. Fails if the device has not the memory.
 clf_status clf_trainer_plan(clf_trainer *t);
 
+// The model that training passes read.
+static inline clf_model *clf_trainer_source(const clf_trainer *t) {
+    return t->half ? t->half : t->model;
+}
+
 // ---- update.c ----
 // One update: micro-batches, the sum over ranks, the optimizer. Numbers out of range are
-// CLF_ERROR_NUMERIC. `*ended`: an epoch has ended.
+// CLF_ERROR_NUMERIC; in half they lower the loss scale first, and the update is skipped: it does
+// not count. `*ended`: an epoch has ended.
 clf_status clf_trainer_update(clf_trainer *t, bool *ended);
 
 // ---- align.c ----

@@ -7,6 +7,9 @@
 #include "base/fail.h"
 #include "train/trainer.h"
 
+enum { LOSS_SCALE_UPDATES = 2000 }; // after so many the loss scale is doubled
+#define LEAST_LOSS_SCALE 0x1p-14F   // below it is not the scale what is wrong
+
 // Sums over the target tokens of an update.
 typedef struct sums {
     double loss, nll;
@@ -32,7 +35,7 @@ static int32_t *predict(clf_trainer *t, clf_run *run, const clf_pass_options *op
     if (!predictions) clf_run_fail(run, clf_fail_memory());
     const clf_train_batch batch = clf_feed_upload(run, &t->feed, t->model, t->arena, false);
     const clf_tensor best = clf_arena_take(run, t->arena, rows, 1, CLF_I32);
-    clf_train_predict(run, t->model, t->arena, &batch, options, best);
+    clf_train_predict(run, clf_trainer_source(t), t->arena, &batch, options, best);
     if (predictions) clf_read(run, best, predictions);
     clf_arena_rewind(t->arena, mark);
     return predictions;
@@ -74,6 +77,7 @@ static clf_status run_pass(clf_trainer *t, sums *s, bool last) {
     clf_run run = clf_run_begin(t->device);
     clf_pass_options options = clf_recipe_pass(&t->options);
     options.step = (uint32_t)t->state.passes;
+    options.loss_scale = t->state.loss_scale;
     if (last) {
         clf_run_fail(&run, clf_exchange_begin(t->exchange));
         options.ready = clf_exchange_ready;
@@ -83,8 +87,8 @@ static clf_status run_pass(clf_trainer *t, sums *s, bool last) {
     const clf_arena_mark mark = clf_arena_get_mark(t->arena);
     const clf_train_batch batch = clf_feed_upload(&run, &t->feed, t->model, t->arena, altered);
     const clf_tensor losses = clf_arena_take(&run, t->arena, t->feed.target_tokens, 2, CLF_F32);
-    clf_train_pass(&run, t->model, clf_optimizer_gradients(t->optimizer), t->arena, &batch,
-                   &options, losses);
+    clf_train_pass(&run, clf_trainer_source(t), clf_optimizer_gradients(t->optimizer), t->arena,
+                   &batch, &options, losses);
     if (last) clf_exchange_finish(&run, t->exchange);
     add_losses(&run, losses, s);
     clf_arena_rewind(t->arena, mark);
@@ -205,8 +209,28 @@ static clf_status report(clf_trainer *t, const sums *s, double rate, double norm
     return CLF_OK;
 }
 
+// The copies of the weights follow them.
+static clf_status refresh(clf_trainer *t) {
+    if (!t->half) return CLF_OK;
+    clf_run run = clf_run_begin(t->device);
+    clf_model_round(&run, t->half, t->model);
+    return run.status;
+}
+
+// Numbers out of range with loss scaling (Micikevicius et al. 2018): nothing of the update is kept,
+// the next ones have a smaller scale.
+static clf_status skip(clf_trainer *t, clf_run *run, const sums *s, double rate, double norm) {
+    t->state.loss_scale /= 2;
+    t->state.skipped++;
+    if (t->state.loss_scale < LEAST_LOSS_SCALE) return fail_numeric(t, s);
+    clf_optimizer_skip(run, t->optimizer);
+    CLF_TRY(clf_run_finish(run));
+    return report(t, s, rate, norm);
+}
+
 clf_status clf_trainer_update(clf_trainer *t, bool *ended) {
     sums s = {0};
+    CLF_TRY(refresh(t));
     CLF_TRY(run_passes(t, &s, ended));
     double totals[] = {s.loss, s.nll};
     CLF_TRY(clf_exchange_sum(t->exchange, totals, 2));
@@ -214,14 +238,17 @@ clf_status clf_trainer_update(clf_trainer *t, bool *ended) {
     s.nll = totals[1];
 
     clf_run run = clf_run_begin(t->device);
-    const double scale = 1 / s.target_tokens;
+    const double scale = 1 / s.target_tokens / (double)t->state.loss_scale;
     const double norm = clf_optimizer_norm(&run, t->optimizer, scale);
     if (run.status != CLF_OK) return run.status;
-    if (!isfinite(s.loss) || !isfinite(norm)) return fail_numeric(t, &s);
     const double rate = clf_schedule_rate(&t->schedule, clf_optimizer_updates(t->optimizer) + 1);
+    if (!isfinite(s.loss) || !isfinite(norm)) {
+        return t->half ? skip(t, &run, &s, rate, norm) : fail_numeric(t, &s);
+    }
     clf_optimizer_update(&run, t->optimizer, rate, scale, norm);
     CLF_TRY(clf_run_finish(&run));
     t->state.updates = clf_optimizer_updates(t->optimizer);
+    if (t->half && t->state.updates % LOSS_SCALE_UPDATES == 0) t->state.loss_scale *= 2;
     t->state.source_tokens += (uint64_t)s.source_tokens;
     t->state.target_tokens += (uint64_t)s.target_tokens;
     return report(t, &s, rate, norm);

@@ -287,6 +287,73 @@ static void on_ready(clf_device *device) {
     check_ready(device, &config, false, 1000);
 }
 
+// The difference of two gradients of a parameter and the size of the first, as norms; the second
+// is `scale` times too large.
+static double compare_gradients(const float *x, const float *y, size_t count, double scale,
+                                double *size) {
+    double difference = 0, squares = 0;
+    for (size_t i = 0; i < count; i++) {
+        const double d = (double)y[i] / scale - (double)x[i];
+        difference += d * d;
+        squares += (double)x[i] * (double)x[i];
+    }
+    *size = sqrt(squares);
+    return sqrt(difference);
+}
+
+// A pass in half against one in float, of weights that half can hold: some thirty roundings of
+// 2^-11 lie between loss and gradient, and differences of rounded numbers.
+static void check_half(clf_device *device, const clf_config *config, clf_pass_options options) {
+    enum { SCALE = 256 };
+    bench b[2];
+    double loss[2];
+    clf_model *half = NULL;
+    for (int i = 0; i < 2; i++) open_bench(&b[i], device, config, options);
+    CLF_ASSERT_OK(clf_model_create_half(b[1].model, &half));
+    clf_model_round(&b[1].run, half, b[1].model);
+    CU_ASSERT_TRUE(clf_model_device_bytes(half) < clf_model_device_bytes(b[1].model));
+    loss[0] = total_loss(&b[0], b[0].gradients);
+    clf_model *master = b[1].model;
+    b[1].model = half;
+    b[1].options.loss_scale = SCALE;
+    b[1].options.recompute = config->pre_norm;
+    loss[1] = total_loss(&b[1], b[1].gradients);
+    b[1].model = master;
+    CU_ASSERT_TRUE(fabs(loss[1] - loss[0]) <= 0.003 * loss[0]);
+
+    clf_param *params = NULL;
+    int count = 0, wrong = 0;
+    CLF_ASSERT_OK(clf_params_list(config, &params, &count));
+    for (int i = 0; i < count; i++) {
+        const size_t size = (size_t)params[i].rows * (size_t)params[i].cols;
+        float *x = read_param(&b[0], b[0].gradients, &params[i]);
+        float *y = read_param(&b[1], b[1].gradients, &params[i]);
+        double norm;
+        const double difference = compare_gradients(x, y, size, SCALE, &norm);
+        if (!(difference <= 0.01 * norm + 0.002)) {
+            fprintf(stderr, "%s: the gradient of norm %g differs by %g in half\n", params[i].name,
+                    norm, difference);
+            wrong++;
+        }
+        free(x);
+        free(y);
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    free(params);
+    CLF_ASSERT_OK(clf_run_finish(&b[1].run));
+    clf_model_destroy(half);
+    for (int i = 0; i < 2; i++) close_bench(&b[i]);
+}
+
+static void on_half(clf_device *device) {
+    clf_config config = make_config();
+    check_half(device, &config, with_dropout);
+    config.pre_norm = config.final_norm = true;
+    config.share_embeddings = config.tie_output = false;
+    config.positions = CLF_POSITIONS_LEARNED;
+    check_half(device, &config, (clf_pass_options){.label_smoothing = 0.1f});
+}
+
 static void test_post_norm(void) {
     clf_test_each_device(on_post_norm);
 }
@@ -306,9 +373,14 @@ static void test_ready(void) {
     clf_test_each_device(on_ready);
 }
 
+static void test_half(void) {
+    clf_test_each_device(on_half);
+}
+
 static const clf_test tests[] = {
     {"post-norm", test_post_norm}, {"pre-norm", test_pre_norm},   {"separate", test_separate},
-    {"dropout", test_dropout},     {"recompute", test_recompute}, {"ready", test_ready},
+    {"dropout", test_dropout},     {"recompute", test_recompute}, {"half", test_half},
+    {"ready", test_ready},
 };
 
 CLF_TEST_MAIN("train-pass", tests)

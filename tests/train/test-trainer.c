@@ -57,8 +57,8 @@ static void prepare(void) {
 
 // What the events of one training said.
 typedef struct record {
-    int plans, updates, validations, saves;
-    uint64_t updates_before;
+    int plans, updates, validations, saves; // updates: skipped ones included
+    uint64_t updates_before, skipped;
     double first_loss, last_loss, last_valid_loss, best_bleu;
     int stop_after;     // updates; 0: never
     const double *bleu; // to be answered, one a validation; NULL: no opinion
@@ -76,6 +76,7 @@ static int on_progress(void *user, const clf_train_progress *progress) {
     record *r = user;
     if (r->updates++ == 0) r->first_loss = progress->loss;
     r->last_loss = progress->loss;
+    r->skipped = progress->skipped_updates;
     return r->stop_after > 0 && r->updates >= r->stop_after;
 }
 
@@ -248,6 +249,56 @@ static void other_format(clf_device *device) {
     CU_ASSERT_TRUE(clf_file_exists(at("pre-norm/model.bin")));
 }
 
+// As good as in float, in less memory.
+static void learns_in_half(clf_device *device) {
+    record r[2] = {{0}};
+    for (int half = 0; half < 2; half++) {
+        clf_train_options options = make_options("half", 60);
+        options.overwrite = true;
+        options.half = half;
+        options.recompute = half;
+        CLF_ASSERT_OK(run(device, &options, &r[half]));
+    }
+    CU_ASSERT_EQUAL(r[1].skipped, 0);
+    CU_ASSERT_TRUE(r[1].last_loss < 0.9 * r[1].first_loss);
+    CU_ASSERT_TRUE(fabs(r[1].last_loss - r[0].last_loss) < 0.03 * r[0].last_loss);
+    CU_ASSERT_TRUE(r[1].plan.state_bytes > r[0].plan.state_bytes);
+}
+
+static uint64_t half_activations(clf_device *device, bool half) {
+    clf_train_options options = make_options("half", 1);
+    options.overwrite = true;
+    options.half = half;
+    options.batch_tokens = 1000;
+    record r = {0};
+    CLF_ASSERT_OK(run(device, &options, &r));
+    return r.plan.activation_bytes;
+}
+
+// A loss scale that is far too large is lowered by skipped updates, and a training that stops while
+// they last goes on as if it had not.
+static void lowers_the_scale(clf_device *device) {
+    clf_train_options options = make_options("half-whole", 6);
+    options.overwrite = options.half = true;
+    options.loss_scale = 0x1p30F;
+    record r = {0};
+    CLF_ASSERT_OK(run(device, &options, &r));
+    CU_ASSERT_TRUE(r.skipped >= 4);
+    CU_ASSERT_EQUAL(r.updates, 6 + (int)r.skipped);
+    CU_ASSERT_TRUE(isfinite(r.last_loss) && r.last_loss < r.first_loss);
+    for (int part = 0; part < 2; part++) {
+        options.output = at("half-parted");
+        options.overwrite = part == 0;
+        options.resume = part == 1;
+        record parted = {.stop_after = part ? 0 : 3};
+        const clf_status status = run(device, &options, &parted);
+        CU_ASSERT_EQUAL(status, part ? CLF_OK : CLF_ERROR_CANCELLED);
+    }
+    CU_ASSERT_TRUE(same_model("half-whole", "half-parted"));
+    CU_ASSERT_TRUE((double)half_activations(device, true) <
+                   0.75 * (double)half_activations(device, false));
+}
+
 static void stops_early(clf_device *device) {
     static const double bleu[] = {10, 20, 20, 15, 14, 30};
     clf_train_options options = make_options("early", 60);
@@ -351,6 +402,13 @@ static void test_variants(void) {
 static void test_other_format(void) {
     run_on_first(other_format);
 }
+static void test_half(void) {
+    run_on_first(learns_in_half);
+}
+static void test_scale(void) {
+    prepare();
+    clf_test_each_device(lowers_the_scale);
+}
 static void test_early(void) {
     run_on_first(stops_early);
 }
@@ -364,6 +422,7 @@ static void test_refuses(void) {
 static const clf_test tests[] = {
     {"learns", test_learns},     {"resumes", test_resumes},
     {"variants", test_variants}, {"other format", test_other_format},
+    {"half", test_half},         {"loss scale", test_scale},
     {"stops early", test_early}, {"diverges", test_diverges},
     {"refuses", test_refuses},
 };
