@@ -154,7 +154,7 @@ assert chrf["signature"].endswith("version:2.6.0") and chrf["nc"] == "6"' "$tmp/
     refuses 2 "needs a REFERENCE" eval
     refuses 2 "standard input" eval -
     refuses 2 "bleu, chrf" eval -m bleu,ter "$tmp/refs-a"
-    refuses 2 "13a, zh, char or none" eval -t intl "$tmp/refs-a"
+    refuses 2 "13a|zh|char|none" eval -t intl "$tmp/refs-a"
     refuses 2 "exp, floor" eval -s floor:x "$tmp/refs-a"
     refuses 2 "exp, floor" eval -s magic --hypotheses "$tmp/hyps" "$tmp/refs-a"
     refuses 2 "takes no value" eval -s exp:1 --hypotheses "$tmp/hyps" "$tmp/refs-a"
