@@ -10,6 +10,8 @@ trap 'rm -rf "$tmp"' EXIT
 export CLFORMER_CACHE_DIR=$tmp/cache LC_ALL=C.UTF-8
 unset CLFORMER_DEVICE
 cd "$tmp" || exit 1
+# The command is what is tested: emulators would take long over the same.
+! "$clformer" devices | grep -q '^\* *[0-9:]* *emulator' || exit 77
 
 # ---- what the checks below are made of -----------------------------------------------------------
 
