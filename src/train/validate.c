@@ -25,9 +25,7 @@ static clf_status shown_model(clf_trainer *t, clf_model **shown) {
     return status;
 }
 
-clf_status clf_trainer_export(clf_trainer *t, const char *directory) {
-    clf_model *shown = NULL;
-    CLF_TRY(shown_model(t, &shown));
+static clf_status export_model(clf_trainer *t, clf_model *shown, const char *directory) {
     const clf_save_options options = {.kind = t->save_kind,
                                       .weights = CLF_F32,
                                       .dropout = t->options.dropout,
@@ -38,6 +36,12 @@ clf_status clf_trainer_export(clf_trainer *t, const char *directory) {
                                       .source_vocabulary = t->files.source_vocabulary,
                                       .target_vocabulary = t->files.target_vocabulary};
     return clf_format_save(directory, shown, &t->generation, &options);
+}
+
+clf_status clf_trainer_export(clf_trainer *t, const char *directory) {
+    clf_model *shown = NULL;
+    CLF_TRY(shown_model(t, &shown));
+    return export_model(t, shown, directory);
 }
 
 static clf_status save(clf_trainer *t) {
@@ -89,12 +93,12 @@ static clf_status sum_losses(clf_trainer *t, const clf_model *shown, double sums
 }
 
 // What the caller says of the model's translations; NaN: nothing.
-static clf_status score(clf_trainer *t, double *bleu) {
+static clf_status score(clf_trainer *t, clf_model *shown, double *bleu) {
     *bleu = NAN;
     if (!t->events.score) return CLF_OK;
     char *candidate = clf_path_join(t->checkpoints, "candidate");
     if (!candidate) return clf_fail_memory();
-    const clf_status status = clf_trainer_export(t, candidate);
+    const clf_status status = export_model(t, shown, candidate);
     if (status == CLF_OK) {
         clf_device_unlock(t->device);
         *bleu = t->events.score(t->events.user, candidate);
@@ -119,14 +123,14 @@ static clf_status validate(clf_trainer *t) {
     double sums[2] = {0};
     CLF_TRY(shown_model(t, &shown));
     CLF_TRY(sum_losses(t, shown, sums));
-    CLF_TRY(score(t, &v.bleu));
+    CLF_TRY(score(t, shown, &v.bleu));
     v.loss = sums[0] / (double)tokens;
     v.nll = sums[1] / (double)tokens;
     const double value = t->options.best_by_bleu ? v.bleu : v.loss;
     v.best = is_better(t, value);
     t->state.since_best++;
     if (v.best) {
-        CLF_TRY(clf_trainer_export(t, t->options.output));
+        CLF_TRY(export_model(t, shown, t->options.output));
         t->state.best = value;
         t->state.best_update = t->state.updates;
         t->state.since_best = 0;
