@@ -8,7 +8,7 @@
 // stay in the cache while the rows pass. An element of y is the same for every MR, NC and WX: the
 // order of its sum depends on KL alone.
 //
-//   MR  1 to 12        NC  VW to 16, a power of two      WX, KL  any
+//   MR  1 to 12        NC  VW to 64, a power of two      WX, KL  any
 //   FMA 1: the device promises that fma() is fast or right; 0: mad(), which may be fused too
 //   ACT clf_activation (prelude.cl)
 //   HALF what is half: 1 x, 2 y and residual, 4 w; added up
@@ -41,11 +41,11 @@
 #endif
 #if HALF & 4
 #define W half
-#define LOAD_WEIGHTS(p, v) LOAD(W, (p) + (v)*VW)
+#define LOAD_WEIGHTS(p) LOAD(W, p)
 #else
 #define W float
 // Aligned: weights begin at a multiple of 16 floats.
-#define LOAD_WEIGHTS(p, v) ((__global const floatv *)(p))[v]
+#define LOAD_WEIGHTS(p) *(__global const floatv *)(p)
 #endif
 
 #define NV (NC / VW)
@@ -117,8 +117,13 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
     __global const X *rows[MR];
 #pragma unroll
     for (int r = 0; r < MR; r++) rows[r] = x + min(row + r, m - 1) * x_stride;
-    const int from = min(column, ((n + 15) & ~15) - NC);
-    w += panel_stride * (ulong)(from >> 4) + (from & 15);
+    // The vectors' places in the panels; those past the last panel repeat it.
+    __global const W *panels[NV];
+#pragma unroll
+    for (int v = 0; v < NV; v++) {
+        const int from = min(column + v * VW, ((n + 15) & ~15) - VW);
+        panels[v] = w + panel_stride * (ulong)(from >> 4) + (from & 15);
+    }
 
     floatv sum[MR][NV];
 #pragma unroll
@@ -130,10 +135,9 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
     float block[MR][BLOCK];
 #endif
     for (int k = slice * slice_length; k < end; k++) {
-        __global const W *weights = w + row_stride * k;
         floatv columns[NV];
 #pragma unroll
-        for (int v = 0; v < NV; v++) columns[v] = LOAD_WEIGHTS(weights, v);
+        for (int v = 0; v < NV; v++) columns[v] = LOAD_WEIGHTS(panels[v] + row_stride * k);
 #ifdef BLOCK
         const int i = (k - slice * slice_length) % BLOCK;
         for (int r = 0; i == 0 && r < MR; r++)

@@ -36,15 +36,18 @@ int clf_row_class(int rows) {
 
 // ---- defaults -----------------------------------------------------------------------------------
 
-// One work-item with wide vectors, as many sums as the registers hold: 8 x 16 of the 32 registers
-// of 16 floats, 6 x 16 of the 16 registers of 8, 6 x 8 of those of 4.
+// One work-item with wide vectors, as many sums as the registers hold: 8 x 32 of the 32 registers
+// of 16 floats (12 x 32 where reading the weights costs most), 6 x 16 of the 16 registers of 8, 6 x
+// 8 of those of 4.
 static void default_cpu(const clf_caps *caps, clf_tuning *tuning) {
     const int width = caps->native_float_width;
     tuning->vector = width >= 16 ? 16 : width >= 8 ? 8 : 4;
     tuning->slices = 1;
-    for (int i = 0; i < CLF_ROW_CLASSES; i++)
-        tuning->tile[i] =
-            (clf_tile){.rows = width >= 16 ? 8 : 6, .columns = width >= 8 ? 16 : 8, .lanes = 1};
+    for (int i = 0; i < CLF_ROW_CLASSES; i++) {
+        const int wide_rows = class_ends[i] == 32 ? 12 : 8;
+        tuning->tile[i] = (clf_tile){
+            .rows = width >= 16 ? wide_rows : 6, .columns = 2 * tuning->vector, .lanes = 1};
+    }
 }
 
 // Few rows: reading the weights is what costs, so one column a work-item and K shared among many.
@@ -147,7 +150,7 @@ static bool read_class(const cJSON *object, const clf_caps *caps, clf_tuning *tu
     if (!gemm || (strcmp(gemm, "panel") != 0 && strcmp(gemm, "clblast") != 0)) return false;
     tuning->gemm[i] = strcmp(gemm, "panel") == 0 ? CLF_GEMM_PANEL : CLF_GEMM_CLBLAST;
     return read_int(object, "tile_rows", 1, CLF_TILE_ROWS, &tile->rows) &&
-           read_power(object, "tile_columns", tuning->vector, 16, &tile->columns) &&
+           read_power(object, "tile_columns", tuning->vector, 64, &tile->columns) &&
            read_power(object, "lanes", 1, caps->max_group / tuning->slices, &tile->lanes);
 }
 

@@ -45,7 +45,7 @@ typedef struct dial {
     }
 
 static const dial cpu_dials[] = {DIAL(VECTOR, 4, 8, 16)};
-static const dial cpu_tile_dials[] = {DIAL(ROWS, 4, 6, 8, 12), DIAL(COLUMNS, 8, 16)};
+static const dial cpu_tile_dials[] = {DIAL(ROWS, 4, 6, 8, 12), DIAL(COLUMNS, 8, 16, 32)};
 static const dial gpu_dials[] = {DIAL(SLICES, 1, 2, 4, 8, 16), DIAL(VECTOR, 1, 2, 4)};
 static const dial gpu_tile_dials[] = {DIAL(COLUMNS, 1, 2, 4, 8), DIAL(LANES, 8, 16, 32, 64, 128),
                                       DIAL(ROWS, 4, 8, 12)};
