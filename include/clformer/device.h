@@ -55,8 +55,9 @@ typedef struct clf_device_options {
     // "gpu", "cpu", "P:D" (platform and device index) or a part of the device's name in any case.
     // NULL: the environment's CLFORMER_DEVICE, else the best device.
     const char *select;
-    // Directory for compiled kernels and tuning files. NULL: CLFORMER_CACHE_DIR, else
-    // $XDG_CACHE_HOME/clformer, else ~/.cache/clformer. Empty string: no cache on disk.
+    // Directory for compiled kernels, tuning files and outcomes of trials. NULL:
+    // CLFORMER_CACHE_DIR, else $XDG_CACHE_HOME/clformer, else ~/.cache/clformer. Empty string: no
+    // cache on disk.
     const char *cache_dir;
     const char
         *trace_path; // write a Chrome trace (JSON) of kernels, transfers and host phases here
@@ -66,6 +67,12 @@ typedef struct clf_device_options {
     // Shape of the kernels: "auto" (default), "cpu" (one wide-vector work-item per row) or
     // "gpu" (one work-group per row). For tests and measurements.
     const char *shape;
+    // Program and first arguments, ended by NULL, that try a variant of a kernel in a process of
+    // its own, since it may make a driver crash or hang: started (never through a shell) with the
+    // device's P:D and the variant's name added, it should call clf_device_try and exit with 0 if
+    // that succeeded. Each variant is tried once per device and driver; the outcome is kept in the
+    // cache directory. NULL: variants that no other program has tried are not used.
+    const char *const *trial_command;
 } clf_device_options;
 
 CLF_API clf_status clf_device_open(const clf_device_options *options, clf_device **device);
@@ -73,6 +80,11 @@ CLF_API clf_status clf_device_open(const clf_device_options *options, clf_device
 // Finishes all work, writes the trace file, releases everything. NULL is allowed. A trace that
 // cannot be written is logged as a warning.
 CLF_API void clf_device_close(clf_device *device);
+
+// Tries a variant here and now, for the program that trial_command starts: a driver may end the
+// process or never return. CLF_OK: it builds, computes what it should, and is faster than what it
+// replaces; CLF_ERROR_UNSUPPORTED: it is not; CLF_ERROR_ARGUMENT: there is no such variant.
+CLF_API clf_status clf_device_try(clf_device *device, const char *variant);
 
 CLF_API void clf_device_get_info(const clf_device *device, clf_device_info *info);
 

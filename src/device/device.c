@@ -116,6 +116,7 @@ static clf_status open_device(clf_device *device, const clf_device_options *opti
     device->gemm = strdup(options->gemm);
     if (!device->gemm) return clf_fail_memory();
     CLF_TRY(prepare_cache_directory(options->cache_dir, &device->cache_directory));
+    CLF_TRY(clf_trials_create(options->trial_command, &device->trials));
     clf_caps_query(device->id, device->info.kind, &device->caps);
     device->profile = choose_profile(device, options->shape);
     make_key(device);
@@ -149,6 +150,7 @@ void clf_device_close(clf_device *device) {
     if (device->queue && clFinish(device->queue) == CL_SUCCESS) clf_device_idle(device);
     clf_recorder_destroy(device->recorder);
     clf_kernels_destroy(device->kernels);
+    clf_trials_destroy(device->trials);
     if (device->queue) clReleaseCommandQueue(device->queue);
     if (device->context) clReleaseContext(device->context);
     pthread_mutex_destroy(&device->lock);

@@ -38,6 +38,7 @@ struct clf_device {
     struct clf_kernel_table *kernels; // NULL until the first is built
     bool trying;                      // an optional kernel: that it does not build is no warning
     struct clf_recorder *recorder;    // NULL unless tracing or profiling
+    struct clf_trials *trials;
 };
 
 // ---- platform.c ----
@@ -75,6 +76,11 @@ void clf_cache_save(clf_device *device, const char *key, cl_program program);
 // Builds the file of `spec` with its definitions, or finds it in the cache if `cached`.
 clf_status clf_program_build(clf_device *device, const clf_kernel_spec *spec, bool cached,
                              cl_program *program);
+
+// ---- trial.c ----
+// `command` is clf_device_options.trial_command.
+clf_status clf_trials_create(const char *const *command, struct clf_trials **trials);
+void clf_trials_destroy(struct clf_trials *trials);
 
 // ---- launch.c ----
 void clf_kernels_destroy(struct clf_kernel_table *table);

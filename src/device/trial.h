@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+// Variants of kernels that a driver may refuse by crashing, or that may hang or crash when they
+// run, are tried in another process first: once per device, driver and state of the kernels.
+#ifndef CLF_DEVICE_TRIAL_H
+#define CLF_DEVICE_TRIAL_H
+
+#include <stdbool.h>
+
+#include "device/device.h"
+
+#define CLF_TRIAL_SECONDS 20
+#define CLF_TRIAL_NAME    32 // characters of a variant's name, the NUL included
+
+typedef enum clf_trial_outcome {
+    CLF_TRIAL_UNKNOWN, // not tried, or something else ended the trial: that says nothing
+    CLF_TRIAL_PASSED,
+    CLF_TRIAL_FAILED
+} clf_trial_outcome;
+
+// Whether the variant may be used here: as remembered, else as a trial with the device's
+// trial_command says. Without either it may not. Cheap from the second call on. The caller holds
+// the device's lock.
+bool clf_trial_passed(clf_device *device, const char *variant);
+
+// One trial of at most about `seconds`, whatever is remembered.
+clf_trial_outcome clf_trial_run(clf_device *device, const char *variant, double seconds);
+
+#endif
