@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 // ---- messages -----------------------------------------------------------------------------------
 
@@ -195,13 +196,32 @@ bool parse_options(const command *command, void *values, int *argc, char ***argv
 
 // ---- the device ---------------------------------------------------------------------------------
 
+const char *program;
+
+// The path of this program, which need not be what it was called; false if it is not known.
+static bool find_program(char *path, size_t size) {
+    ssize_t length = readlink("/proc/self/exe", path, size);
+    if (length > 0 && (size_t)length < size) {
+        path[length] = '\0';
+        return true;
+    }
+    return program && strchr(program, '/') && (size_t)snprintf(path, size, "%s", program) < size;
+}
+
 clf_status open_device(const common_options *options, clf_device **device) {
     show_log(options->verbose);
+    char path[4096];
+    const char *trial[] = {path, "try", NULL, NULL, NULL};
+    if (options->cache_dir) {
+        trial[2] = "--cache-dir";
+        trial[3] = options->cache_dir;
+    }
     clf_device_options wanted = {.select = options->device,
                                  .cache_dir = options->cache_dir,
                                  .trace_path = options->trace,
                                  .profile = options->profile,
-                                 .gemm = options->gemm};
+                                 .gemm = options->gemm,
+                                 .trial_command = find_program(path, sizeof path) ? trial : NULL};
     return clf_device_open(&wanted, device);
 }
 

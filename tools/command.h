@@ -43,10 +43,11 @@ typedef struct command {
     const char *details; // further paragraphs of the help; may be NULL
     const option_row *options;
     int (*run)(int argc, char **argv); // returns an exit code
+    bool hidden;                       // not for users: `clformer --help` does not list it
 } command;
 
 extern const command command_translate, command_score, command_eval, command_vocab, command_train,
-    command_convert, command_devices, command_probe;
+    command_convert, command_devices, command_probe, command_try;
 
 // The options that every command which opens a device takes. A subcommand's struct begins with it
 // and its table begins with COMMON_OPTIONS.
@@ -95,6 +96,8 @@ int complain_output(void);
 
 // Prints what the library has to say: warnings, and everything if `verbose`.
 void show_log(bool verbose);
+// The command itself, as main got it.
+extern const char *program;
 // Opens the device the options ask for and logs according to `verbose`.
 clf_status open_device(const common_options *options, clf_device **device);
 // Prints the profile table if asked and closes the device (NULL is allowed).

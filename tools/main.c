@@ -7,8 +7,8 @@
 #include <string.h>
 
 static const command *const commands[] = {
-    &command_translate, &command_score,   &command_eval,    &command_vocab,
-    &command_train,     &command_convert, &command_devices, &command_probe,
+    &command_translate, &command_score,   &command_eval,  &command_vocab, &command_train,
+    &command_convert,   &command_devices, &command_probe, &command_try,
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -19,6 +19,7 @@ static void print_usage(FILE *out) {
           "commands:\n",
           out);
     for (int i = 0; i < COMMANDS; i++) {
+        if (commands[i]->hidden) continue;
         fprintf(out, "  %-11s %s\n", commands[i]->name, commands[i]->summary);
     }
     fputs("\nclformer COMMAND --help says more; clformer --version tells the version.\n", out);
@@ -26,6 +27,7 @@ static void print_usage(FILE *out) {
 
 int main(int argc, char **argv) {
     setlocale(LC_CTYPE, "");
+    program = argv[0];
     if (argc < 2) {
         print_usage(stderr);
         return EXIT_USAGE;

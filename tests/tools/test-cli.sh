@@ -91,6 +91,8 @@ test_help() {
     done
     run --version
     check "--version" mentions 0 "$out" "clformer "
+    run --help
+    check "try is not for users" [ "$(grep -cw try "$tmp/out")" -eq 0 ]
 }
 
 test_misuse() {
@@ -112,6 +114,8 @@ test_misuse() {
     refuses 2 "not a number" translate "${arguments[@]}" --length-penalty nan
     refuses 2 "true, false or never" translate "${arguments[@]}" --early-stopping maybe
     refuses 2 "token ids" translate "${arguments[@]}" --suppress 1,x
+    refuses 2 "DEVICE and VARIANT" try 0:0
+    refuses 2 "DEVICE and VARIANT" try 0:0 one two
 }
 
 test_no_platform() {
@@ -212,6 +216,8 @@ test_devices() {
     refuses 1 "no device matches 'nonsense'" translate --model "$model"
     succeeds "--device wins over CLFORMER_DEVICE" translate --model "$model" -d "$index" </dev/null
     unset CLFORMER_DEVICE
+    refuses 2 "no variant 'nonsense'" try "$index" nonsense
+    refuses 1 "no device matches '9:9'" try 9:9 nonsense
     translate --verbose </dev/null
     check "--verbose names a device" mentions 0 "$err" "clformer: "
 }
