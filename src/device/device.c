@@ -149,6 +149,7 @@ void clf_device_close(clf_device *device) {
     if (device->slot.destroy) device->slot.destroy(device->slot.data);
     if (device->queue && clFinish(device->queue) == CL_SUCCESS) clf_device_idle(device);
     clf_recorder_destroy(device->recorder);
+    clf_cache_save_rest(device);
     clf_kernels_destroy(device->kernels);
     clf_trials_destroy(device->trials);
     if (device->queue) clReleaseCommandQueue(device->queue);

@@ -8,6 +8,7 @@
 #include <CL/cl_ext.h>
 #include <pthread.h>
 
+#include "base/array.h"
 #include "base/hash.h"
 #include "device/device.h"
 #include "device/launch.h"
@@ -17,6 +18,11 @@ struct clf_chunk {
     cl_mem memory;
     uint64_t bytes;
 };
+
+typedef struct clf_unsaved {
+    cl_program program;
+    char key[CLF_HASH_TEXT];
+} clf_unsaved;
 
 struct clf_device {
     cl_platform_id platform;
@@ -31,6 +37,8 @@ struct clf_device {
     char *gemm;
     char *cache_directory; // NULL: none
     bool cache_is_full;    // or cannot be written for another reason, which was said
+    bool save_late;        // the driver is slow to give binaries
+    CLF_ARRAY(clf_unsaved) unsaved;
     char key[CLF_HASH_TEXT];
     uint64_t allocated;               // bytes in chunks
     unsigned char *staging;           // host copies of small writes that may not have happened yet
@@ -70,7 +78,9 @@ void clf_device_idle(clf_device *device);
 // A program that an earlier process compiled; false if there is none that works here.
 bool clf_cache_load(const clf_device *device, const char *key, const char *options,
                     cl_program *program);
+// Keeps a program now or, where that would take long, when the device closes.
 void clf_cache_save(clf_device *device, const char *key, cl_program program);
+void clf_cache_save_rest(clf_device *device);
 
 // ---- program.c ----
 // Builds the file of `spec` with its definitions, or finds it in the cache if `cached`.
