@@ -12,6 +12,8 @@
 //   FMA 1: the device promises that fma() is fast or right; 0: mad(), which may be fused too
 //   ACT clf_activation (prelude.cl)
 //   HALF what is half: 1 x, 2 y and residual, 4 w; added up
+//   INT8 1: w is int8, times `scales` (1, N), which are padded to whole panels
+//   DOT  not 0: the kernels for int8 weights and inputs instead, see below
 
 #ifndef MR
 #define MR 1
@@ -28,6 +30,12 @@
 #ifndef FMA
 #define FMA 1
 #endif
+#ifndef INT8
+#define INT8 0
+#endif
+#ifndef DOT
+#define DOT 0
+#endif
 
 #if HALF & 1
 #define X half
@@ -39,7 +47,15 @@
 #else
 #define Y float
 #endif
-#if HALF & 4
+#if INT8
+#define W char
+#define LOAD_WEIGHTS(p) CONVERT_FLOATV(CAT(LOAD_CHAR, VW)(p))
+#define LOAD_CHAR1(p) (*(p))
+#define LOAD_CHAR2(p) vload2(0, p)
+#define LOAD_CHAR4(p) vload4(0, p)
+#define LOAD_CHAR8(p) vload8(0, p)
+#define LOAD_CHAR16(p) vload16(0, p)
+#elif HALF & 4
 #define W half
 #define LOAD_WEIGHTS(p) LOAD(W, p)
 #else
@@ -49,6 +65,12 @@
 #endif
 
 #define NV (NC / VW)
+
+#ifdef __has_builtin
+#define PREFETCH (LANES == 1 && NC >= 16 && __has_builtin(__builtin_prefetch))
+#else
+#define PREFETCH 0
+#endif
 
 // Whether a compiler contracts a * b + c could depend on MR, and so the result.
 #pragma OPENCL FP_CONTRACT OFF
@@ -85,6 +107,7 @@ static void finish(floatv value, __global Y *y, __global const float *bias,
     }
 }
 
+#if DOT == 0
 #if HALF & 1 && LANES == 1
 // A CPU converts halfs fast as vectors and slowly one by one.
 #define BLOCK 16
@@ -100,11 +123,13 @@ static void load_block(float *values, __global const half *x, int left) {
 
 __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), const ulong x_stride,
                      TENSOR(const W, w), const ulong panel_stride, const ulong row_stride,
-                     TENSOR(const float, bias), TENSOR(const Y, residual),
-                     const ulong residual_stride, const int m, const int k_count, const int n) {
+                     TENSOR(const float, scales), TENSOR(const float, bias),
+                     TENSOR(const Y, residual), const ulong residual_stride, const int m,
+                     const int k_count, const int n) {
     USE(y);
     USE(x);
     USE(w);
+    USE(scales);
     USE(bias);
     USE(residual);
     const int row = (int)get_group_id(0) * MR;
@@ -125,6 +150,13 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
         panels[v] = w + panel_stride * (ulong)(from >> 4) + (from & 15);
     }
 
+#if PREFETCH
+    // Each group of rows brings a part of the next panels into the cache while it works.
+    const int next = min(column + NC, ((n + 15) & ~15) - NC);
+    __global const W *coming = w + panel_stride * (ulong)(next >> 4);
+    const uint pace = ((uint)NC << 12) / (uint)get_num_groups(0);
+    uint line = (uint)get_group_id(0) * (uint)k_count * pace;
+#endif
     floatv sum[MR][NV];
 #pragma unroll
     for (int r = 0; r < MR; r++) {
@@ -138,6 +170,10 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
         floatv columns[NV];
 #pragma unroll
         for (int v = 0; v < NV; v++) columns[v] = LOAD_WEIGHTS(panels[v] + row_stride * k);
+#if PREFETCH
+        __builtin_prefetch((const void *)(size_t)(coming + 16 * (line >> 16)), 0, 2);
+        line += pace;
+#endif
 #ifdef BLOCK
         const int i = (k - slice * slice_length) % BLOCK;
         for (int r = 0; i == 0 && r < MR; r++)
@@ -178,9 +214,12 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
 #pragma unroll
         for (int v = 0; v < NV; v++) {
             const int c = column + v * VW;
-            if (row + r < m && c < n)
-                finish(sum[r][v], y + (row + r) * y_stride + c, bias ? bias + c : 0,
-                       residual ? residual + (row + r) * residual_stride + c : 0, n - c);
+            if (row + r >= m || c >= n) continue;
+#if INT8
+            sum[r][v] *= LOADV(scales + c);
+#endif
+            finish(sum[r][v], y + (row + r) * y_stride + c, bias ? bias + c : 0,
+                   residual ? residual + (row + r) * residual_stride + c : 0, n - c);
         }
     }
 }
@@ -224,3 +263,101 @@ __kernel void gate(TENSOR(float, y), const ulong y_stride, TENSOR(const float, x
         for (int i = c; i < f; i++) y[i] = ACTIVATE(float, x[i]) * x[f + i];
     }
 }
+
+#else
+
+// Products of int8: q (M, K) holds rows of x in signed bytes (cl/quantize.cl), w unsigned bytes,
+// OFFSET more than the value, four k of a column side by side:
+//   element (k, n) at panel_stride * (n / 16) + 64 * (k / 4) + 4 * (n % 16) + k % 4.
+// The integer sums are exact, so every variant gives the same bits.
+//
+//   DOT 1: vpdpbusd of AVX-512 VNNI, VW 16        2: of AVX-VNNI, VW 8
+//       3: pmaddubsw of AVX2, VW 8; its sums of two products have 16 bits, so OFFSET is 64 and |w|
+//          at most 63   4: cl_khr_integer_dot_product, VW 1
+//   OFFSET  128 or 64
+//   With VW 1 the columns of a work-item are WX apart, so that neighbours read neighbours.
+
+#ifndef OFFSET
+#define OFFSET 128
+#endif
+
+// sum + the products of four unsigned bytes of w and four signed ones of x, in each lane.
+inline intv dot4(intv sum, intv w, int x) {
+#if DOT == 1
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"((int16)(x)));
+    return sum;
+#elif DOT == 2
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(w), "x"((int8)(x)));
+    return sum;
+#elif DOT == 3
+    typedef char bytes __attribute__((__vector_size__(32)));
+    typedef short shorts __attribute__((__vector_size__(32)));
+    const shorts pairs =
+        __builtin_ia32_pmaddubsw256(__builtin_astype(w, bytes), __builtin_astype((int8)(x), bytes));
+    const short16 ones = 1;
+    return sum + __builtin_astype(
+                     __builtin_ia32_pmaddwd256(pairs, __builtin_astype(ones, shorts)), int8);
+#else
+    return sum + dot_4x8packed_su_int((uint)x, (uint)w);
+#endif
+}
+
+__kernel void linear_int8(TENSOR(float, y), const ulong y_stride, TENSOR(const char, q),
+                          const int q_stride, TENSOR(const float, stats), TENSOR(const uchar, w),
+                          const ulong panel_stride, TENSOR(const float, scales),
+                          TENSOR(const float, bias), TENSOR(const float, residual),
+                          const ulong residual_stride, const int m, const int fours, const int n) {
+    USE(y);
+    USE(q);
+    USE(stats);
+    USE(w);
+    USE(scales);
+    USE(bias);
+    USE(residual);
+    const int row = (int)get_group_id(0) * MR;
+    const int column = (int)get_group_id(1) * WX * NC + (int)get_local_id(0) * VW;
+    const int last = ((n + 15) & ~15) - VW;
+
+    __global const int *rows[MR];
+    __global const int *panels[NV];
+    intv sum[MR][NV];
+#pragma unroll
+    for (int v = 0; v < NV; v++) {
+        const int from = min(column + v * VW * WX, last);
+        panels[v] =
+            (__global const int *)(w + panel_stride * (ulong)(from >> 4)) + (from & 15);
+    }
+#pragma unroll
+    for (int r = 0; r < MR; r++) {
+        const int from = min(row + r, m - 1);
+        rows[r] = (__global const int *)(q + (size_t)from * q_stride);
+        // What OFFSET adds to each sum.
+        const int too_much = OFFSET * (int)stats[2 * from + 1];
+#pragma unroll
+        for (int v = 0; v < NV; v++) sum[r][v] = (intv)(-too_much);
+    }
+    for (int k = 0; k < fours; k++) {
+        intv columns[NV];
+#pragma unroll
+        for (int v = 0; v < NV; v++) columns[v] = *(__global const intv *)(panels[v] + 16 * k);
+#pragma unroll
+        for (int r = 0; r < MR; r++) {
+            const int value = rows[r][k];
+#pragma unroll
+            for (int v = 0; v < NV; v++) sum[r][v] = dot4(sum[r][v], columns[v], value);
+        }
+    }
+#pragma unroll
+    for (int r = 0; r < MR; r++) {
+#pragma unroll
+        for (int v = 0; v < NV; v++) {
+            const int c = column + v * VW * WX;
+            if (row + r >= m || c >= n) continue;
+            const floatv value =
+                CONVERT_FLOATV(sum[r][v]) * (stats[2 * (row + r)] * LOADV(scales + c));
+            finish(value, y + (row + r) * y_stride + c, bias ? bias + c : 0,
+                   residual ? residual + (row + r) * residual_stride + c : 0, n - c);
+        }
+    }
+}
+#endif

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Numbers as files store them, (rows, cols) row-major, converted to float and put in place: element
-// (r, c) goes to panel_stride * (R / 16) + lane_stride * (R % 16) + column_stride * c, R = first +
+// Numbers as files store them, (rows, cols) row-major, converted and put in place: element (r, c)
+// goes to panel_stride * (R / 16) + lane_stride * (R % 16) + column_stride * c, R = first +
 // r. A work-item converts 16 x 16 elements.
 //
 //   SOURCE  clf_dtype of the file's elements
+//   HALF    1: converted to half, else to float
 
 #ifndef SOURCE
 #define SOURCE 0
@@ -27,7 +28,7 @@ typedef char source;
 #endif
 
 // value = element * scale, or element / scale if `divide`; scale_count is 0, 1 or `rows`.
-__kernel void pack(TENSOR(float, to), const ulong panel_stride, const ulong lane_stride,
+__kernel void pack(TENSOR(act, to), const ulong panel_stride, const ulong lane_stride,
                    const ulong column_stride, const int first, TENSOR(const source, from),
                    const int rows, const int cols, TENSOR(const float, scales),
                    const int scale_count, const int divide) {
@@ -41,11 +42,42 @@ __kernel void pack(TENSOR(float, to), const ulong panel_stride, const ulong lane
     for (int r = row; r < row_end; r++) {
         const float scale = scale_count == 0 ? 1.0f : scales[scale_count == 1 ? 0 : r];
         const int at = first + r;
-        __global float *line = to + panel_stride * (ulong)(at >> 4) + lane_stride * (ulong)(at & 15);
+        __global act *line = to + panel_stride * (ulong)(at >> 4) + lane_stride * (ulong)(at & 15);
         __global const source *element = from + (ulong)r * cols;
         for (int c = column; c < column_end; c++) {
             const float value = VALUE(element, c);
-            line[column_stride * c] = divide ? value / scale : value * scale;
+            SETA(divide ? value / scale : value * scale, line, column_stride * c);
         }
     }
+}
+
+// The same for a weight of int8 (ops/ops.h, clf_weight): row r of the file becomes column R of w in
+// `interleave` rows side by side, offset + element / to_scales[R]. A work-item converts a row.
+__kernel void pack_int8(TENSOR(char, to), const ulong panel_stride, const ulong row_stride,
+                        const int interleave, const int first, TENSOR(float, to_scales),
+                        const int limit, const int offset, TENSOR(const source, from),
+                        const int rows, const int cols, TENSOR(const float, scales),
+                        const int scale_count, const int divide) {
+    const int r = (int)get_global_id(0);
+    if (r >= rows) return;
+    USE(to);
+    USE(to_scales);
+    USE(from);
+    USE(scales);
+    const float scale = scale_count == 0 ? 1.0f : scales[scale_count == 1 ? 0 : r];
+    __global const source *element = from + (ulong)r * cols;
+    float most = 0.0f, zero = 0.0f;
+    for (int c = 0; c < cols; c++) {
+        most = fmax(most, fabs(VALUE(element, c)));
+        zero += VALUE(element, c) * 0.0f; // NaN where the element is none, or infinite
+    }
+    const float inverse = most > 0.0f && zero == 0.0f ? (float)limit / most : 0.0f;
+    const int at = first + r;
+    to += panel_stride * (ulong)(at >> 4) + (ulong)((at & 15) * interleave);
+    for (int c = 0; c < cols; c++) {
+        const int value = (int)rint(VALUE(element, c) * inverse) + offset;
+        to[row_stride * (c / interleave) + c % interleave] = (char)value;
+    }
+    const float unit = most / (float)limit + zero;
+    to_scales[at] = divide ? unit / scale : unit * scale;
 }

@@ -137,18 +137,22 @@ static void lane_best(__local const float *chunk, int n, float *value, int *colu
 
 // Group (segment, row). parts (rows * segments, 2 + k): maximum, sum, best values in descending
 // order; part_ids (rows * segments, k): their columns. With LANES > 1 a segment is one chunk.
+// The logits may be a slice of n columns of the whole rows, from a segment's beginning on.
 __kernel void topk_segment(TENSOR(float, parts), TENSOR(int, part_ids), MATRIX(const float, logits),
-                           const int V, const int segment, TENSOR(const int, banned),
-                           const int banned_count, const int renormalize, const int k) {
+                           const int n_slice, const int segment, const int slice_segment,
+                           const int segments, TENSOR(const int, banned), const int banned_count,
+                           const int renormalize, const int k) {
     ROW_SCRATCH
     ARGMAX_SCRATCH
     __local float chunk[CHUNK];
     USE(banned);
-    size_t part = get_group_id(1) * get_num_groups(0) + get_group_id(0);
+    size_t part = get_group_id(1) * segments + slice_segment + get_group_id(0);
     parts += parts_at + part * (size_t)(2 + k);
     part_ids += part_ids_at + part * (size_t)k;
-    __global const float *x = ROW(logits, get_group_id(1));
-    int begin = (int)get_group_id(0) * segment, end = min(V, begin + segment);
+    // Columns count from the beginning of the whole row.
+    const int slice = slice_segment * segment;
+    __global const float *x = ROW(logits, get_group_id(1)) - slice;
+    int begin = slice + (int)get_group_id(0) * segment, end = min(slice + n_slice, begin + segment);
     float top = -FLT_MAX, sum = 0.0f;
 
 #if LANES == 1

@@ -5,6 +5,7 @@
 
 void clf_test_each_device(void (*function)(clf_device *device)) {
     static const char *const shapes[] = {"cpu", "gpu"};
+    static const char *const trial[] = {CLF_TEST_COMMAND, "try", NULL};
     clf_device_info *devices;
     size_t count;
     int usable = 0;
@@ -16,7 +17,8 @@ void clf_test_each_device(void (*function)(clf_device *device)) {
             char select[32];
             snprintf(select, sizeof select, "%d:%d", devices[i].platform_index,
                      devices[i].device_index);
-            clf_device_options options = {.select = select, .shape = shapes[s]};
+            clf_device_options options = {
+                .select = select, .shape = shapes[s], .trial_command = trial};
             clf_device *device;
             if (!CLF_ASSERT_OK(clf_device_open(&options, &device))) continue;
             function(device);

@@ -3,14 +3,14 @@
 #include <stdlib.h>
 
 #include "base/fail.h"
-#include "ops/ops.h"
+#include "ops/linear.h"
 #include "ops/shape.h"
 
 void clf_op_embed(clf_run *run, clf_tensor y, clf_weight table, clf_tensor ids,
                   clf_tensor positions, clf_tensor where, float scale) {
     const int rows = y.rows, width = y.cols;
     if (!clf_shape_is_real(run, "embed", "y", y, rows, table.k) ||
-        !clf_shape_is(run, "embed", "the table", table.data, CLF_ANY, CLF_ANY, y.dtype) ||
+        !clf_shape_require(run, clf_weight_fits(table), "embed", "the table's type is unknown") ||
         !clf_shape_is(run, "embed", "ids", ids, 1, rows, CLF_I32) ||
         !clf_shape_is_or_absent(run, "embed", "positions", positions, CLF_ANY, width, CLF_F32)) {
         return;
@@ -21,12 +21,18 @@ void clf_op_embed(clf_run *run, clf_tensor y, clf_weight table, clf_tensor ids,
         return;
     }
     const clf_kernel_spec spec = {
-        .file = "embed", .kernel = "embed", .defines = {{"HALF", clf_is_half(y)}}};
+        .file = "embed",
+        .kernel = "embed",
+        .defines = {{"HALF", clf_is_half(y) + 2 * clf_is_half(table.data)},
+                    {"INT8", table.data.dtype == CLF_I8}}};
     const clf_arg arguments[] = {
         CLF_ARG_MATRIX(y),
         clf_arg_tensor(table.data),
         clf_arg_long((int64_t)table.panel_stride),
         clf_arg_long((int64_t)table.row_stride),
+        clf_arg_int(clf_int8_interleave(table.int8)),
+        clf_arg_int(clf_int8_offset(table.int8)),
+        clf_arg_tensor(table.scales),
         clf_arg_int(table.n),
         clf_arg_tensor(ids),
         CLF_ARG_MATRIX(positions),

@@ -20,8 +20,9 @@ static bool same_place(clf_tensor a, clf_tensor b) {
     return a.chunk == b.chunk && a.offset == b.offset;
 }
 
+// `types`: HALF of cl/linear.cl, and 8 for a weight of int8.
 static clf_kernel_spec panel_spec(const clf_linear_state *state, clf_device *device, clf_tile tile,
-                                  int lanes, clf_activation activation, int half) {
+                                  int lanes, clf_activation activation, int types) {
     return (clf_kernel_spec){.file = "linear",
                              .kernel = "linear",
                              .defines = {{"VW", state->tuning.vector},
@@ -31,17 +32,18 @@ static clf_kernel_spec panel_spec(const clf_linear_state *state, clf_device *dev
                                          {"KL", state->tuning.slices},
                                          {"FMA", clf_device_caps(device)->fma},
                                          {"ACT", activation},
-                                         {"HALF", half}}};
+                                         {"HALF", types & 7},
+                                         {"INT8", types >> 3}}};
 }
 
 // The tile's lanes, fewer if this kernel's work-group must be smaller here.
 static int fitting_lanes(clf_run *run, clf_linear_state *state, int row_class, clf_tile tile,
-                         clf_activation activation, int half) {
+                         clf_activation activation, int types) {
     if (tile.lanes == 1) return 1;
-    short *known = &state->lanes[row_class][tile.rows][activation][half];
+    short *known = &state->lanes[row_class][tile.rows][activation][types];
     while (*known == 0) {
         const clf_kernel_spec spec =
-            panel_spec(state, run->device, tile, tile.lanes, activation, half);
+            panel_spec(state, run->device, tile, tile.lanes, activation, types);
         const int most = clf_kernel_max_group(run, &spec);
         if (run->status != CLF_OK) return 1;
         if (tile.lanes == 1 || tile.lanes * state->tuning.slices <= most)
@@ -59,9 +61,10 @@ static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, cl
     clf_tile tile = state->tuning.tile[row_class];
     // Equal blocks of rows waste least.
     tile.rows = clf_ceil_divide(y.rows, clf_ceil_divide(y.rows, tile.rows));
-    const int half = clf_is_half(x) + 2 * clf_is_half(y) + 4 * clf_is_half(w.data);
-    const int lanes = fitting_lanes(run, state, row_class, tile, e.activation, half);
-    const clf_kernel_spec spec = panel_spec(state, run->device, tile, lanes, e.activation, half);
+    const int types = clf_is_half(x) + 2 * clf_is_half(y) + 4 * clf_is_half(w.data) +
+                      8 * (w.data.dtype == CLF_I8);
+    const int lanes = fitting_lanes(run, state, row_class, tile, e.activation, types);
+    const clf_kernel_spec spec = panel_spec(state, run->device, tile, lanes, e.activation, types);
     const clf_range range = {
         .groups = {(size_t)clf_ceil_divide(y.rows, tile.rows),
                    (size_t)clf_ceil_divide(clf_ceil_divide(w.n, tile.columns), lanes), 1},
@@ -79,6 +82,7 @@ static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, cl
         clf_arg_tensor(w.data),
         clf_arg_long((int64_t)w.panel_stride),
         clf_arg_long((int64_t)w.row_stride),
+        clf_arg_tensor(w.scales),
         clf_arg_tensor(e.bias),
         clf_arg_tensor(e.residual),
         clf_arg_long((int64_t)e.residual.stride),
@@ -178,7 +182,7 @@ static bool types_fit(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, cl
     static const char op[] = "linear";
     return clf_shape_is_real(run, op, "y", y, CLF_ANY, CLF_ANY) &&
            clf_shape_is_real(run, op, "x", x, CLF_ANY, CLF_ANY) &&
-           clf_shape_is_real(run, op, "w", w.data, CLF_ANY, CLF_ANY) &&
+           clf_shape_require(run, clf_weight_fits(w), op, "w is neither float, half nor int8") &&
            clf_shape_is_or_absent(run, op, "bias", e.bias, CLF_ANY, CLF_ANY, CLF_F32) &&
            clf_shape_is_or_absent(run, op, "residual", e.residual, CLF_ANY, CLF_ANY, y.dtype);
 }
@@ -192,9 +196,13 @@ void clf_op_linear(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_l
         return;
     }
     if (!types_fit(run, y, x, w, epilogue)) return;
+    if (w.int8 != CLF_INT8_PLAIN) {
+        clf_linear_run_int8(run, y, x, w, epilogue);
+        return;
+    }
     clf_gemm variant = choose(run, y.rows);
     const bool clblast_cannot = !is_plain(w) || clf_is_half(y) || clf_is_half(x) ||
-                                clf_is_half(w.data) ||
+                                w.data.dtype != CLF_F32 ||
                                 (epilogue.activation != CLF_ACT_NONE && epilogue.residual.chunk &&
                                  same_place(y, epilogue.residual));
     if (clblast_cannot) variant = CLF_GEMM_PANEL;

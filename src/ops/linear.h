@@ -12,6 +12,30 @@ void clf_linear_run(clf_run *run, clf_gemm variant, clf_tensor y, clf_tensor x, 
 
 // clf_weight_take with the layout given: plain rows or packed panels.
 clf_weight clf_weight_take_layout(clf_run *run, clf_arena *arena, int k, int n, bool plain);
+// A weight of int8 for this kind, whether the device has it or not.
+clf_weight clf_weight_take_int8(clf_run *run, clf_arena *arena, int k, int n, clf_int8 kind);
+
+// What is stored of a value of int8, besides its scale: k-values side by side, and what is added.
+static inline int clf_int8_interleave(clf_int8 kind) {
+    return kind == CLF_INT8_PLAIN ? 1 : 4;
+}
+static inline int clf_int8_offset(clf_int8 kind) {
+    return kind == CLF_INT8_PLAIN ? 0 : kind == CLF_INT8_MADDUBS ? 64 : 128;
+}
+static inline int clf_int8_limit(clf_int8 kind) {
+    return kind == CLF_INT8_MADDUBS ? 63 : 127;
+}
+// The name under which it is tried (device/trial.h).
+const char *clf_int8_name(clf_int8 kind);
+// Compares products of this kind with the host's; with `faster` they must also take less time than
+// CLF_INT8_PLAIN. May crash where the device does not have it.
+bool clf_linear_check_int8(clf_run *run, clf_int8 kind, bool faster);
+// Whether the weight is float, half, or int8 with its scales.
+bool clf_weight_fits(clf_weight w);
+
+// clf_op_linear with a weight of int8 that is not CLF_INT8_PLAIN.
+void clf_linear_run_int8(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w,
+                         clf_linear epilogue);
 
 // Compares the variant with sums in double on the host, at an awkward shape of this row class
 // (ops/tuning.h). False if it differs or does not run, which is logged.

@@ -229,13 +229,6 @@ void clf_op_round(clf_run *run, clf_weight to, clf_weight w) {
                CLF_COUNT(arguments));
 }
 
-// Columns [first, first + count) of w; first is a multiple of PANEL.
-static clf_weight weight_columns(clf_weight w, int first, int count) {
-    w.data.offset += w.panel_stride * (uint64_t)(first / PANEL);
-    w.n = count;
-    return w;
-}
-
 // The transposed weight without padding is what files have.
 void clf_weight_read(clf_run *run, clf_weight w, float *data, clf_arena *staging) {
     if (!clf_shape_is(run, "read", "the weight", w.data, CLF_ANY, CLF_ANY, CLF_F32)) return;
@@ -251,7 +244,7 @@ void clf_weight_read(clf_run *run, clf_weight w, float *data, clf_arena *staging
                                  .n = w.k,
                                  .panel_stride = PANEL,
                                  .row_stride = (uint64_t)w.k};
-        transpose(run, rows, weight_columns(w, n, count));
+        transpose(run, rows, clf_weight_cols(w, n, count));
         clf_read(run, rows.data, data + (size_t)n * (size_t)w.k);
     }
     clf_arena_rewind(staging, mark);

@@ -32,16 +32,32 @@ typedef struct clf_dropout {
     uint64_t seed;
 } clf_dropout;
 
-// ---- linear layers (ops/linear.c, ops/weight.c, cl/linear.cl) -----------------------------------
+// ---- linear layers (ops/linear.c, ops/linear_int8.c, ops/weight.c, cl/linear.cl) ----------------
+
+// How products with int8 weights are computed, all but the first with int8 inputs (cl/linear.cl).
+typedef enum clf_int8 {
+    CLF_INT8_PLAIN,   // weights become float in the loop; any device
+    CLF_INT8_DOT,     // cl_khr_integer_dot_product
+    CLF_INT8_MADDUBS, // AVX2
+    CLF_INT8_VNNI256, // AVX-VNNI
+    CLF_INT8_VNNI512, // AVX-512 VNNI
+    CLF_INT8_KINDS
+} clf_int8;
 
 // The right-hand side of a matrix product, w (K, N): element (k, n) stands at
 // panel_stride * (n / 16) + row_stride * k + n % 16. Packed panels (panel_stride 16 K, row_stride
 // 16) keep a CPU's caches and TLB happy; plain rows (panel_stride 16, row_stride N rounded up to
 // 16) are what CLBlast reads. Columns past N are zero.
+//
+// Elements are float, half, or int8 with a scale for each column: value = scales[n] * (element -
+// offset). For inputs in int8 four k stand side by side: panel_stride * (n / 16) + row_stride *
+// (k / 4) + 4 * (n % 16) + k % 4.
 typedef struct clf_weight {
     clf_tensor data; // k * (n rounded up to 16) elements
     int k, n;
     uint64_t panel_stride, row_stride;
+    clf_tensor scales; // int8: (1, n rounded up to 16) float
+    clf_int8 int8;     // int8: who can read it
 } clf_weight;
 
 typedef enum clf_gemm {
@@ -63,26 +79,44 @@ typedef struct clf_piece {
 
 // Takes device memory for a weight (K, N) in the layout this device prefers for it.
 clf_weight clf_weight_take(clf_run *run, clf_arena *arena, int k, int n);
-// The same with elements of another type: CLF_F16, for training in half (ops/backward.h).
+// The same with elements of another type: CLF_F16 or CLF_I8, in the layout of the best of clf_int8
+// here.
 clf_weight clf_weight_take_as(clf_run *run, clf_arena *arena, int k, int n, clf_dtype dtype);
-// Writes rows of a file's matrix (outputs, inputs) into columns [first, first + rows) of w. Uploads
-// in slices through `staging`, which is rewound.
+// Writes rows of a file's matrix (outputs, inputs) into columns [first, first + rows) of w, rounded
+// to its type: in int8 each column's largest element becomes 127 (63 where clf_int8 needs that).
+// Uploads in slices through `staging`, which is rewound.
 void clf_weight_write(clf_run *run, clf_weight w, int first, const clf_piece *piece,
                       clf_arena *staging);
 // A float vector or row-major table (rows, cols) from a file's piece, through `staging` likewise.
 void clf_tensor_write_piece(clf_run *run, clf_tensor t, const clf_piece *piece, clf_arena *staging);
 
+// Columns [first, first + count) of w, first a multiple of 16. A view: nothing is copied.
+clf_weight clf_weight_cols(clf_weight w, int first, int count);
+
+// Rows of x (R, K) rounded to int8, each with a scale of its own, as products with a weight like w
+// take them; absent if they take x itself. Made once for several products with the same x.
+typedef struct clf_quantized {
+    clf_tensor rows;  // int8 (R, K rounded up to 4)
+    clf_tensor stats; // (R, 2): scale, sum of the row
+} clf_quantized;
+clf_quantized clf_op_quantize(clf_run *run, clf_arena *arena, clf_tensor x, clf_weight w);
+
 // y (R, N) = act(x (R, K) . w (K, N) + bias (1, N)) + residual (R, N).
 // bias and residual may be absent (chunk NULL). residual may be y itself. x, y and residual, and w
-// may each be half.
+// may each be half. With an int8 weight x and y are float, and `quantized` is what clf_op_quantize
+// gives; if it is absent, it is made in memory that `scratch` lends until the call returns.
 typedef struct clf_linear {
     clf_tensor bias, residual;
     clf_activation activation;
+    clf_quantized quantized;
+    clf_arena *scratch;
 } clf_linear;
 void clf_op_linear(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear epilogue);
 
 // The variant that would run for this number of rows, for probes and tests.
 clf_gemm clf_linear_variant(clf_device *device, int rows, int k, int n);
+// The best way to compute with int8 weights that this device has.
+clf_int8 clf_linear_int8(clf_run *run);
 
 // y (R, F) = act(x[:, 0:F]) * x[:, F:2F], the gate of gated feed-forward layers.
 void clf_op_gate(clf_run *run, clf_tensor y, clf_tensor x, clf_activation activation);
@@ -192,6 +226,10 @@ typedef struct clf_topk {
     clf_arena *scratch; // memory until the call returns: about R k V / 250 bytes, at least 16 R k
 } clf_topk;
 void clf_op_topk(clf_run *run, clf_tensor values, clf_tensor ids, clf_tensor logits, clf_topk t);
+// The same for logits = x . w + bias (which may be absent), of which there are never more in memory
+// than a slice of the columns.
+void clf_op_linear_topk(clf_run *run, clf_tensor values, clf_tensor ids, clf_tensor x, clf_weight w,
+                        clf_tensor bias, clf_topk t);
 
 // y[r] (R, 1) = log_softmax(logits[r])[ids[r]], ids int32 (1, R). The ids of `banned` (int32, 1 x
 // n, may be absent) are left out of the sum, their own log-probability is -infinity, and so is that

@@ -16,14 +16,11 @@ static cut cut_row(clf_device *device, int columns) {
     if (clf_device_profile(device)->lanes > 1) {
         return (cut){.chunk = 2048, .segment = 2048, .segments = clf_ceil_divide(columns, 2048)};
     }
-    // Each segment begins its list of best values anew, so no more of them than keep every compute
-    // unit busy with one row.
-    enum { CHUNK = 1024, LEAST = 4 * CHUNK };
-    int segments = 2 * clf_device_caps(device)->compute_units;
-    if (segments > columns / LEAST) segments = columns / LEAST;
-    if (segments > MAX_SEGMENTS) segments = MAX_SEGMENTS;
-    if (segments < 1) segments = 1;
-    int segment = clf_ceil_divide(clf_ceil_divide(columns, segments), CHUNK) * CHUNK;
+    // Long enough that beginning a list of best values is little of the work, short enough that
+    // rows of a slice (see clf_op_linear_topk) stay in the cache.
+    enum { CHUNK = 1024, SEGMENT = 4 * CHUNK };
+    int segment = SEGMENT;
+    while (clf_ceil_divide(columns, segment) > MAX_SEGMENTS) segment += SEGMENT;
     return (cut){.chunk = CHUNK, .segment = segment, .segments = clf_ceil_divide(columns, segment)};
 }
 
@@ -34,57 +31,99 @@ static clf_kernel_spec spec_of(const char *kernel, cut c) {
         .defines = {{"CHUNK", c.chunk}, {"K_MAX", CLF_TOPK_MAX}, {"MAX_SEGMENTS", MAX_SEGMENTS}}};
 }
 
-static void reduce_segments(clf_run *run, clf_tensor parts, clf_tensor part_ids, clf_tensor logits,
-                            clf_topk t, cut c) {
+// What the segments of all rows give.
+typedef struct parts {
+    clf_tensor values, ids; // (rows * segments, 2 + k), (rows * segments, k)
+} parts;
+
+static parts take_parts(clf_run *run, clf_arena *arena, int rows, int k, cut c) {
+    return (parts){.values = clf_arena_take(run, arena, rows * c.segments, 2 + k, CLF_F32),
+                   .ids = clf_arena_take(run, arena, rows * c.segments, k, CLF_I32)};
+}
+
+// `logits` are the columns of the segments from `first` on.
+static void reduce_segments(clf_run *run, parts p, clf_tensor logits, int first, clf_topk t,
+                            cut c) {
     const clf_kernel_spec spec = spec_of("topk_segment", c);
     const clf_arg arguments[] = {
-        clf_arg_tensor(parts),      clf_arg_tensor(part_ids),   CLF_ARG_MATRIX(logits),
-        clf_arg_int(logits.cols),   clf_arg_int(c.segment),     clf_arg_tensor(t.banned),
-        clf_arg_int(t.banned.cols), clf_arg_int(t.renormalize), clf_arg_int(t.k),
+        clf_arg_tensor(p.values),   clf_arg_tensor(p.ids),    CLF_ARG_MATRIX(logits),
+        clf_arg_int(logits.cols),   clf_arg_int(c.segment),   clf_arg_int(first),
+        clf_arg_int(c.segments),    clf_arg_tensor(t.banned), clf_arg_int(t.banned.cols),
+        clf_arg_int(t.renormalize), clf_arg_int(t.k),
     };
-    const clf_range range = {.groups = {(size_t)c.segments, (size_t)logits.rows},
-                             .local = {(size_t)clf_device_profile(run->device)->lanes}};
+    const clf_range range = {
+        .groups = {(size_t)clf_ceil_divide(logits.cols, c.segment), (size_t)logits.rows},
+        .local = {(size_t)clf_device_profile(run->device)->lanes}};
     const double elements = (double)logits.rows * logits.cols;
     const clf_cost cost = {.bytes = 4 * elements, .flops = 18 * elements};
     clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
 }
 
-static void merge_segments(clf_run *run, clf_tensor values, clf_tensor ids, clf_tensor parts,
-                           clf_tensor part_ids, cut c) {
+static void merge_segments(clf_run *run, clf_tensor values, clf_tensor ids, parts p, cut c) {
     const clf_kernel_spec spec = spec_of("topk_merge", c);
     const clf_arg arguments[] = {
-        CLF_ARG_MATRIX(values),   CLF_ARG_MATRIX(ids),      clf_arg_tensor(parts),
-        clf_arg_tensor(part_ids), clf_arg_int(values.rows), clf_arg_int(c.segments),
+        CLF_ARG_MATRIX(values),   CLF_ARG_MATRIX(ids),      clf_arg_tensor(p.values),
+        clf_arg_tensor(p.ids),    clf_arg_int(values.rows), clf_arg_int(c.segments),
         clf_arg_int(values.cols),
     };
-    const clf_cost cost = {.bytes = 4.0 * parts.rows * (parts.cols + part_ids.cols)};
+    const clf_cost cost = {.bytes = 4.0 * p.values.rows * (p.values.cols + p.ids.cols)};
     clf_launch(run, &spec, clf_row_range(run->device, values.rows), cost, arguments,
                CLF_COUNT(arguments));
 }
 
+static bool fits(clf_run *run, clf_tensor values, clf_tensor ids, int rows, clf_topk t, cut c) {
+    return clf_shape_require(run, t.k >= 1 && t.k <= CLF_TOPK_MAX, "topk",
+                             "k must be between 1 and 64") &&
+           clf_shape_require(run, t.scratch != NULL, "topk", "scratch is missing") &&
+           clf_shape_is(run, "topk", "values", values, rows, t.k, CLF_F32) &&
+           clf_shape_is(run, "topk", "ids", ids, rows, t.k, CLF_I32) &&
+           clf_shape_is_or_absent(run, "topk", "banned", t.banned, 1, CLF_ANY, CLF_I32) &&
+           clf_shape_require(run, c.segments >= 1 && c.segments <= MAX_SEGMENTS, "topk",
+                             "rows must have between 1 and 2097152 columns") &&
+           rows > 0;
+}
+
 void clf_op_topk(clf_run *run, clf_tensor values, clf_tensor ids, clf_tensor logits, clf_topk t) {
-    const int rows = logits.rows;
-    if (!clf_shape_require(run, t.k >= 1 && t.k <= CLF_TOPK_MAX, "topk",
-                           "k must be between 1 and 64") ||
-        !clf_shape_require(run, t.scratch != NULL, "topk", "scratch is missing") ||
-        !clf_shape_is(run, "topk", "logits", logits, CLF_ANY, CLF_ANY, CLF_F32) ||
-        !clf_shape_is(run, "topk", "values", values, rows, t.k, CLF_F32) ||
-        !clf_shape_is(run, "topk", "ids", ids, rows, t.k, CLF_I32) ||
-        !clf_shape_is_or_absent(run, "topk", "banned", t.banned, 1, CLF_ANY, CLF_I32)) {
-        return;
-    }
-    if (!t.banned.chunk) t.banned = (clf_tensor){0};
     const cut c = cut_row(run->device, logits.cols);
-    if (!clf_shape_require(run, c.segments >= 1 && c.segments <= MAX_SEGMENTS, "topk",
-                           "rows must have between 1 and 2097152 columns") ||
-        rows == 0) {
+    if (!clf_shape_is(run, "topk", "logits", logits, CLF_ANY, CLF_ANY, CLF_F32) ||
+        !fits(run, values, ids, logits.rows, t, c))
         return;
-    }
+    if (!t.banned.chunk) t.banned = (clf_tensor){0};
     const clf_arena_mark mark = clf_arena_get_mark(t.scratch);
-    clf_tensor parts = clf_arena_take(run, t.scratch, rows * c.segments, 2 + t.k, CLF_F32);
-    clf_tensor part_ids = clf_arena_take(run, t.scratch, rows * c.segments, t.k, CLF_I32);
-    reduce_segments(run, parts, part_ids, logits, t, c);
-    merge_segments(run, values, ids, parts, part_ids, c);
+    const parts p = take_parts(run, t.scratch, logits.rows, t.k, c);
+    reduce_segments(run, p, logits, 0, t, c);
+    merge_segments(run, values, ids, p, c);
+    clf_arena_rewind(t.scratch, mark);
+}
+
+// How many segments at a time: on a CPU what stays in the cache between the two kernels.
+static int slice_segments(clf_device *device, int rows, cut c) {
+    const double bytes = clf_device_profile(device)->lanes == 1 ? 2 << 20 : 64 << 20;
+    const int count = (int)(bytes / (4.0 * rows * c.segment));
+    return count < 1 ? 1 : count > c.segments ? c.segments : count;
+}
+
+void clf_op_linear_topk(clf_run *run, clf_tensor values, clf_tensor ids, clf_tensor x, clf_weight w,
+                        clf_tensor bias, clf_topk t) {
+    const cut c = cut_row(run->device, w.n);
+    if (!fits(run, values, ids, x.rows, t, c)) return;
+    if (!t.banned.chunk) t.banned = (clf_tensor){0};
+    const clf_arena_mark mark = clf_arena_get_mark(t.scratch);
+    const int step = slice_segments(run->device, x.rows, c);
+    const parts p = take_parts(run, t.scratch, x.rows, t.k, c);
+    const int most = step * c.segment < w.n ? step * c.segment : w.n;
+    const clf_tensor logits = clf_arena_take(run, t.scratch, x.rows, most, CLF_F32);
+    clf_linear epilogue = {.scratch = t.scratch,
+                           .quantized = clf_op_quantize(run, t.scratch, x, w)};
+    for (int first = 0; first < c.segments; first += step) {
+        const int column = first * c.segment, rest = w.n - column;
+        const int columns = rest < most ? rest : most;
+        const clf_tensor slice = clf_tensor_cols(logits, 0, columns);
+        if (bias.chunk) epilogue.bias = clf_tensor_cols(bias, column, columns);
+        clf_op_linear(run, slice, x, clf_weight_cols(w, column, columns), epilogue);
+        reduce_segments(run, p, slice, first, t, c);
+    }
+    merge_segments(run, values, ids, p, c);
     clf_arena_rewind(t.scratch, mark);
 }
 

@@ -58,8 +58,10 @@ typedef struct clf_linear_state {
     clf_tuning tuning;
     clf_trust clblast[CLF_ROW_CLASSES]; // outcome of the numeric check
     // The panel kernel's lanes that the device accepts, by row class, rows of the tile and
-    // activation, and HALF; 0: not asked yet.
-    short lanes[CLF_ROW_CLASSES][CLF_TILE_ROWS + 1][CLF_ACT_SILU + 1][8];
+    // activation, and types; 0: not asked yet.
+    short lanes[CLF_ROW_CLASSES][CLF_TILE_ROWS + 1][CLF_ACT_SILU + 1][16];
+    clf_int8 int8; // the best one here
+    bool int8_known;
 } clf_linear_state;
 
 // The device's state, made at first use from the tuning file or the defaults. NULL on failure,

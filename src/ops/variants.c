@@ -4,29 +4,22 @@
 #include <string.h>
 
 #include "base/fail.h"
-#include "ops/ops.h"
+#include "ops/linear.h"
 
-typedef struct variant {
-    const char *name; // shorter than CLF_TRIAL_NAME
-    // True if it builds, its results are right, and it is faster than what it replaces.
-    bool (*check)(clf_run *run);
-} variant;
-
-static const variant variants[] = {{NULL, NULL}};
-
-static const variant *find(const char *name) {
-    for (const variant *v = variants; v->name; v++) {
-        if (strcmp(v->name, name) == 0) return v;
-    }
-    return NULL;
+// CLF_INT8_KINDS: there is no such variant.
+static clf_int8 find(const char *name) {
+    int kind = CLF_INT8_PLAIN + 1;
+    while (kind < CLF_INT8_KINDS && strcmp(clf_int8_name((clf_int8)kind), name) != 0) kind++;
+    return (clf_int8)kind;
 }
 
 clf_status clf_device_try(clf_device *device, const char *name) {
-    const variant *wanted = find(name);
-    if (!wanted) return clf_fail(CLF_ERROR_ARGUMENT, "there is no variant '%s'", name);
+    const clf_int8 kind = find(name);
+    if (kind == CLF_INT8_KINDS)
+        return clf_fail(CLF_ERROR_ARGUMENT, "there is no variant '%s'", name);
     clf_device_lock(device);
     clf_run run = clf_run_begin(device);
-    bool good = wanted->check(&run);
+    bool good = clf_linear_check_int8(&run, kind, true);
     clf_status status = clf_run_finish(&run);
     clf_device_unlock(device);
     if (status != CLF_OK || good) return status;

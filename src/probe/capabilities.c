@@ -61,8 +61,10 @@ void clf_probe_capabilities(clf_prober *p) {
          "reductions go through local memory"},
         {"subgroup_shuffle", "sub-group shuffles", caps->subgroup_shuffle, CLF_PROBE_NOT_NEEDED,
          "likewise"},
-        {"integer_dot", "integer dot product", caps->integer_dot, CLF_PROBE_NOT_NEEDED,
-         "int8 weights are widened to float at load"},
+        {"integer_dot", "integer dot product", caps->integer_dot,
+         used_if(caps->integer_dot, CLF_PROBE_FALLBACK),
+         caps->integer_dot ? "products with int8 weights, if it is faster"
+                           : "int8 weights become float in the kernel"},
         {"float_atomics", "float atomics", caps->float_atomics, CLF_PROBE_NOT_NEEDED,
          "sums have a fixed order, so runs repeat"},
         {"unified_memory", "memory shared with host", caps->unified_memory, CLF_PROBE_NOT_NEEDED,

@@ -279,7 +279,54 @@ static void test_bench(void) {
     clf_test_each_device(bench_on);
 }
 
-static const clf_test tests[] = {{"shapes", test_shapes},         {"banned", test_banned},
-                                 {"extremes", test_extremes},     {"pick", test_pick},
-                                 {"bad shapes", test_bad_shapes}, {"bench", test_bench}};
+// The same bits as logits that stand in memory, however many slices the projection is cut into.
+static void project(clf_device *device, int rows, int columns, int k) {
+    enum { C = 24 };
+    opkit kit;
+    if (!opkit_init(&kit, device)) return;
+    clf_rng rng = {(uint64_t)(rows + columns)};
+    float *x = opkit_numbers(&rng, (size_t)rows * C, 1, 0),
+          *bias = opkit_numbers(&rng, columns, 1, 0);
+    float *w = opkit_numbers(&rng, (size_t)columns * C, 1, 0), values[2][64];
+    int32_t ids[2][64];
+    const clf_weight weight = clf_weight_take(&kit.run, kit.arena, C, columns);
+    const clf_piece piece = {.data = w, .dtype = CLF_F32, .rows = columns, .cols = C};
+    clf_weight_write(&kit.run, weight, 0, &piece, kit.arena);
+    opkit_guarded gx = opkit_put(&kit, rows, C, CLF_F32, x);
+    opkit_guarded gb = opkit_put(&kit, 1, columns, CLF_F32, bias);
+    const clf_topk t = {.k = k, .scratch = kit.arena};
+    const clf_tensor logits = clf_arena_take(&kit.run, kit.arena, rows, columns, CLF_F32);
+    clf_op_linear(&kit.run, logits, gx.view, weight, (clf_linear){.bias = gb.view});
+    for (int i = 0; i < 2; i++) {
+        opkit_guarded gv = opkit_put(&kit, rows, k, CLF_F32, NULL);
+        opkit_guarded gi = opkit_put(&kit, rows, k, CLF_I32, NULL);
+        if (i == 0)
+            clf_op_topk(&kit.run, gv.view, gi.view, logits, t);
+        else
+            clf_op_linear_topk(&kit.run, gv.view, gi.view, gx.view, weight, gb.view, t);
+        opkit_get(&kit, &gv, values[i]);
+        opkit_get(&kit, &gi, ids[i]);
+    }
+    const size_t count = (size_t)rows * (size_t)k;
+    CU_ASSERT_EQUAL(memcmp(values[0], values[1], count * sizeof **values), 0);
+    CU_ASSERT_EQUAL(memcmp(ids[0], ids[1], count * sizeof **ids), 0);
+    opkit_drop(&gx), opkit_drop(&gb);
+    free(x), free(w), free(bias);
+    opkit_finish(&kit);
+}
+
+static void projections_on(clf_device *device) {
+    project(device, 1, 19, 3);
+    project(device, 13, 9001, 4);
+    project(device, 60, 8200, 1);
+}
+
+static void test_projections(void) {
+    clf_test_each_device(projections_on);
+}
+
+static const clf_test tests[] = {
+    {"shapes", test_shapes}, {"banned", test_banned},         {"extremes", test_extremes},
+    {"pick", test_pick},     {"bad shapes", test_bad_shapes}, {"projections", test_projections},
+    {"bench", test_bench}};
 CLF_TEST_MAIN("op-topk", tests)

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+#include "base/fail.h"
+#include "device/launch.h"
+#include "device/trial.h"
+#include "ops/linear.h"
+#include "ops/shape.h"
+#include "ops/tuning.h"
+
+// A tile of cl/linear.cl: VW, MR, NC, WX. As many sums as the registers hold; a GPU's work-items
+// stand side by side.
+typedef struct tile {
+    int vector, rows, columns, lanes;
+} tile;
+
+static tile tile_of(clf_run *run, clf_int8 kind) {
+    switch (kind) {
+    case CLF_INT8_VNNI512: return (tile){16, 12, 32, 1};
+    case CLF_INT8_VNNI256:
+    case CLF_INT8_MADDUBS: return (tile){8, 4, 16, 1};
+    default: break;
+    }
+    tile t = {1, 8, 4, 1};
+    while (t.lanes < 32 && t.lanes * 2 <= clf_device_caps(run->device)->max_group) t.lanes *= 2;
+    return t;
+}
+
+static clf_kernel_spec spec_of(const tile *t, clf_int8 kind, clf_activation activation) {
+    static const int dots[CLF_INT8_KINDS] = {
+        [CLF_INT8_VNNI512] = 1, [CLF_INT8_VNNI256] = 2, [CLF_INT8_MADDUBS] = 3, [CLF_INT8_DOT] = 4};
+    return (clf_kernel_spec){.file = "linear",
+                             .kernel = "linear_int8",
+                             .defines = {{"VW", t->vector},
+                                         {"MR", t->rows},
+                                         {"NC", t->columns},
+                                         {"WX", t->lanes},
+                                         {"ACT", activation},
+                                         {"DOT", dots[kind]},
+                                         {"OFFSET", clf_int8_offset(kind)}}};
+}
+
+static void quantize(clf_run *run, clf_quantized to, clf_tensor x) {
+    const clf_kernel_spec spec = {.file = "quantize", .kernel = "quantize"};
+    const clf_arg arguments[] = {
+        clf_arg_tensor(to.rows), clf_arg_int(to.rows.cols), clf_arg_tensor(to.stats),
+        CLF_ARG_MATRIX(x),       clf_arg_int(x.rows),       clf_arg_int(x.cols),
+    };
+    const clf_cost cost = {.bytes = 5.0 * x.rows * x.cols};
+    clf_launch(run, &spec, clf_row_range(run->device, x.rows), cost, arguments,
+               CLF_COUNT(arguments));
+}
+
+clf_quantized clf_op_quantize(clf_run *run, clf_arena *arena, clf_tensor x, clf_weight w) {
+    clf_quantized to = {0};
+    if (w.int8 == CLF_INT8_PLAIN ||
+        !clf_shape_is(run, "quantize", "x", x, CLF_ANY, CLF_ANY, CLF_F32) || x.rows == 0)
+        return to;
+    to.rows = clf_arena_take(run, arena, x.rows, clf_ceil_divide(x.cols, 4) * 4, CLF_I8);
+    to.stats = clf_arena_take(run, arena, x.rows, 2, CLF_F32);
+    quantize(run, to, x);
+    return to;
+}
+
+static void multiply(clf_run *run, clf_tensor y, clf_weight w, clf_linear e) {
+    const clf_tensor q = e.quantized.rows;
+    tile t = tile_of(run, w.int8);
+    // Equal blocks of rows waste least.
+    t.rows = clf_ceil_divide(y.rows, clf_ceil_divide(y.rows, t.rows));
+    const clf_kernel_spec spec = spec_of(&t, w.int8, e.activation);
+    const clf_range range = {.groups = {(size_t)clf_ceil_divide(y.rows, t.rows),
+                                        (size_t)clf_ceil_divide(w.n, t.columns * t.lanes)},
+                             .local = {(size_t)t.lanes}};
+    const double m = y.rows, k = w.k, n = w.n;
+    const clf_cost cost = {.bytes = m * k + k * n + 4 * m * n, .flops = 2 * m * k * n};
+    const clf_arg arguments[] = {
+        clf_arg_tensor(y),
+        clf_arg_long((int64_t)y.stride),
+        clf_arg_tensor(q),
+        clf_arg_int(q.cols),
+        clf_arg_tensor(e.quantized.stats),
+        clf_arg_tensor(w.data),
+        clf_arg_long((int64_t)w.panel_stride),
+        clf_arg_tensor(w.scales),
+        clf_arg_tensor(e.bias),
+        clf_arg_tensor(e.residual),
+        clf_arg_long((int64_t)e.residual.stride),
+        clf_arg_int(y.rows),
+        clf_arg_int(q.cols / 4),
+        clf_arg_int(w.n),
+    };
+    clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
+}
+
+void clf_linear_run_int8(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w,
+                         clf_linear epilogue) {
+    const bool given = epilogue.quantized.rows.chunk != NULL;
+    if (!clf_shape_is(run, "linear", "y", y, x.rows, w.n, CLF_F32) ||
+        !clf_shape_require(run, given || epilogue.scratch, "linear", "scratch is missing"))
+        return;
+    const clf_arena_mark mark = given ? (clf_arena_mark){0} : clf_arena_get_mark(epilogue.scratch);
+    if (!given) epilogue.quantized = clf_op_quantize(run, epilogue.scratch, x, w);
+    if (clf_shape_is(run, "linear", "x rounded", epilogue.quantized.rows, x.rows,
+                     clf_ceil_divide(w.k, 4) * 4, CLF_I8))
+        multiply(run, y, w, epilogue);
+    if (!given) clf_arena_rewind(epilogue.scratch, mark);
+}
+
+const char *clf_int8_name(clf_int8 kind) {
+    static const char *const names[CLF_INT8_KINDS] = {[CLF_INT8_PLAIN] = "int8-plain",
+                                                      [CLF_INT8_DOT] = "int8-dot",
+                                                      [CLF_INT8_MADDUBS] = "int8-maddubs",
+                                                      [CLF_INT8_VNNI256] = "int8-vnni256",
+                                                      [CLF_INT8_VNNI512] = "int8-vnni512"};
+    return names[kind];
+}
+
+// What is worth a trial: the instructions of CPUs where kernels are made for one.
+static bool is_candidate(const clf_device *device, clf_int8 kind) {
+    if (clf_device_caps(device)->kind == CLF_DEVICE_EMULATOR) return false;
+    if (kind == CLF_INT8_DOT) return clf_device_caps(device)->integer_dot;
+    return clf_device_profile(device)->lanes == 1;
+}
+
+clf_int8 clf_linear_int8(clf_run *run) {
+    clf_linear_state *state = clf_linear_state_get(run);
+    if (!state) return CLF_INT8_PLAIN;
+    if (!state->int8_known) {
+        int kind = CLF_INT8_KINDS - 1;
+        while (kind > CLF_INT8_PLAIN &&
+               !(is_candidate(run->device, (clf_int8)kind) &&
+                 clf_trial_passed(run->device, clf_int8_name((clf_int8)kind))))
+            kind--;
+        state->int8 = (clf_int8)kind;
+        state->int8_known = true;
+        clf_log(CLF_LOG_DEBUG, "products with int8 weights: %s", clf_int8_name(state->int8));
+    }
+    return state->int8;
+}
