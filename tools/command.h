@@ -56,6 +56,13 @@ typedef struct common_options {
     bool profile, verbose, help;
 } common_options;
 
+// How a command that opens a translator keeps matrices: a clf_weights.
+#define WEIGHTS_OPTION(place)                                                                      \
+    {                                                                                              \
+        "weights", 'w', OPTION_CHOICE, place, "model|f32|f16|int8",                                \
+            "matrices on the device (default: int8 if the model's files have it, else f32)"        \
+    }
+
 #define COMMON_OPTIONS                                                                             \
     {"device",                                                                                     \
      'd',                                                                                          \

@@ -11,7 +11,7 @@ enum { WINDOW_LINES = 1024 };
 typedef struct score_options {
     common_options common;
     const char *model;
-    int batch_tokens;
+    int batch_tokens, weights;
     bool tokens;
 } score_options;
 
@@ -21,6 +21,7 @@ static const option_row options[] = {
     {"tokens", 't', OPTION_FLAG, offsetof(score_options, tokens), NULL,
      "add PIECE=LOGPROB for each token, separated by blanks"},
     {"batch-tokens", 0, OPTION_INT, offsetof(score_options, batch_tokens), "N", "tokens per batch"},
+    WEIGHTS_OPTION(offsetof(score_options, weights)),
     COMMON_OPTIONS,
     {0},
 };
@@ -104,8 +105,10 @@ static int run_score(int argc, char **argv) {
         return EXIT_USAGE;
     }
     catch_interrupts();
+    const clf_translator_options open_options = {.weights = (clf_weights)given.weights};
     clf_status status = open_device(&given.common, &device);
-    if (status == CLF_OK) status = clf_translator_open(device, given.model, NULL, &translator);
+    if (status == CLF_OK)
+        status = clf_translator_open(device, given.model, &open_options, &translator);
     if (status != CLF_OK) {
         code = complain_status(status);
     } else {

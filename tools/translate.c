@@ -15,7 +15,7 @@ enum { WINDOW_LINES = 4096 };
 typedef struct translate_options {
     common_options common;
     const char *model, *prefix, *early_stopping, *suppress;
-    int beam, nbest, batch_tokens, max_length, min_length, split_tokens, max_positions;
+    int beam, nbest, batch_tokens, max_length, min_length, split_tokens, max_positions, weights;
     float length_penalty;
     bool scores, no_split, quiet;
 } translate_options;
@@ -39,6 +39,7 @@ static const option_row options[] = {
     {"no-split", 0, OPTION_FLAG, AT(no_split), NULL, "never split a long line into sentences"},
     {"split-tokens", 0, OPTION_INT, AT(split_tokens), "N",
      "split lines of more tokens (default: 128)"},
+    WEIGHTS_OPTION(AT(weights)),
     {"max-positions", 0, OPTION_INT, AT(max_positions), "N", "longest sequence planned for"},
     {"quiet", 'q', OPTION_FLAG, AT(quiet), NULL, "no progress bar"},
     COMMON_OPTIONS,
@@ -184,7 +185,8 @@ static int run_translate(int argc, char **argv) {
     }
     if (!make_options(&given, &made)) return EXIT_USAGE;
     catch_interrupts();
-    clf_translator_options open_options = {.max_positions = given.max_positions};
+    clf_translator_options open_options = {.max_positions = given.max_positions,
+                                           .weights = (clf_weights)given.weights};
     clf_status status = open_device(&given.common, &device);
     if (status == CLF_OK) {
         status = clf_translator_open(device, given.model, &open_options, &translator);

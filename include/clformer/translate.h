@@ -19,9 +19,19 @@ extern "C" {
 // clf_translator_close must be the last call; the device must outlive the translator.
 typedef struct clf_translator clf_translator;
 
+// How matrices are kept on the device. Sums are in float, or exact integers, whatever it is.
+typedef enum clf_weights {
+    CLF_WEIGHTS_MODEL, // int8 if the model's files have that, else float
+    CLF_WEIGHTS_F32,
+    CLF_WEIGHTS_F16, // half the memory
+    CLF_WEIGHTS_INT8 // a quarter, each output with a scale of its own; inputs of products are
+                     // rounded to int8 too where the device has fast products of int8
+} clf_weights;
+
 // Zero means default everywhere.
 typedef struct clf_translator_options {
     int max_positions; // longest source or target planned for; default: the model's own, or 512
+    clf_weights weights;
 } clf_translator_options;
 
 // Opens a Hugging Face Marian / OPUS-MT directory or a CTranslate2 directory.

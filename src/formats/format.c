@@ -142,3 +142,16 @@ static void release_piece(void *self, const clf_piece *piece) {
 clf_param_source clf_format_params(clf_format *format) {
     return (clf_param_source){.self = format, .find = find_param, .release = release_piece};
 }
+
+clf_dtype clf_format_weights(clf_format *format) {
+    const clf_param param = {.kind = CLF_PARAM_SELF_QKV,
+                             .side = CLF_ENCODER,
+                             .rows = 3 * format->config.encoder.heads *
+                                     format->config.encoder.head_width,
+                             .cols = format->config.width,
+                             .matrix = true};
+    clf_piece pieces[CLF_MAX_PIECES];
+    int count = 0;
+    const bool found = format->kind->find(format, &param, pieces, &count) == CLF_OK && count > 0;
+    return found ? pieces[0].dtype : CLF_F32;
+}

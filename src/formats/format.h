@@ -19,6 +19,8 @@ void clf_format_close(clf_format *format); // NULL is allowed
 const clf_config *clf_format_config(const clf_format *format);
 const clf_generation *clf_format_generation(const clf_format *format);
 clf_param_source clf_format_params(clf_format *format);
+// The type in which the files hold matrices; of several the first one's.
+clf_dtype clf_format_weights(clf_format *format);
 // A new tokenizer for the model, which does not depend on `format` afterwards.
 clf_status clf_format_tokenizer(const clf_format *format, clf_tokenizer **tokenizer);
 

@@ -12,6 +12,7 @@
 // Buffers that all layers of a pass share.
 typedef struct pass {
     clf_run *run;
+    clf_arena *arena; // lends scratch memory
     const clf_config *config;
     clf_stack_config size;
     clf_tensor x;      // (R, C) the residual stream
@@ -27,7 +28,7 @@ static pass begin_pass(clf_run *run, const clf_model *model, clf_arena *arena, c
     const clf_config *config = &model->config;
     clf_stack_config size = side == CLF_ENCODER ? config->encoder : config->decoder;
     int inner = size.heads * size.head_width;
-    pass p = {.run = run, .config = config, .size = size};
+    pass p = {.run = run, .arena = arena, .config = config, .size = size};
     p.x = clf_arena_take(run, arena, rows, config->width, CLF_F32);
     if (config->pre_norm) p.normed = clf_arena_take(run, arena, rows, config->width, CLF_F32);
     p.qkv = clf_arena_take(run, arena, rows, 3 * inner, CLF_F32);
@@ -46,7 +47,21 @@ static void norm(const pass *p, clf_tensor y, clf_tensor x, const clf_norm_part 
 }
 
 static void project(const pass *p, clf_tensor y, clf_tensor x, const clf_linear_part *part) {
-    clf_op_linear(p->run, y, x, part->weight, (clf_linear){.bias = part->bias});
+    clf_op_linear(p->run, y, x, part->weight,
+                  (clf_linear){.bias = part->bias, .scratch = p->arena});
+}
+
+// The same with the first `cut` columns in one tensor and the others in another.
+static void project_in_two(const pass *p, clf_tensor y, clf_tensor z, clf_tensor x,
+                           const clf_linear_part *part, int cut) {
+    const clf_weight w = part->weight;
+    const clf_arena_mark mark = clf_arena_get_mark(p->arena);
+    clf_linear with = {.quantized = clf_op_quantize(p->run, p->arena, x, w), .scratch = p->arena};
+    if (part->bias.chunk) with.bias = clf_tensor_cols(part->bias, 0, cut);
+    clf_op_linear(p->run, y, x, clf_weight_cols(w, 0, cut), with);
+    if (part->bias.chunk) with.bias = clf_tensor_cols(part->bias, cut, w.n - cut);
+    clf_op_linear(p->run, z, x, clf_weight_cols(w, cut, w.n - cut), with);
+    clf_arena_rewind(p->arena, mark);
 }
 
 // The input of a sublayer.
@@ -59,7 +74,8 @@ static clf_tensor enter(const pass *p, const clf_norm_part *part) {
 // Adds a sublayer's last projection to the residual stream.
 static void leave(const pass *p, clf_tensor y, const clf_linear_part *out,
                   const clf_norm_part *part) {
-    clf_op_linear(p->run, p->x, y, out->weight, (clf_linear){.bias = out->bias, .residual = p->x});
+    clf_op_linear(p->run, p->x, y, out->weight,
+                  (clf_linear){.bias = out->bias, .residual = p->x, .scratch = p->arena});
     if (!p->config->pre_norm) norm(p, p->x, p->x, part);
 }
 
@@ -71,7 +87,7 @@ static void embed(const pass *p, const clf_stack *stack, clf_tensor ids, clf_ten
 
 static void feed_forward(const pass *p, const clf_layer *layer) {
     clf_tensor in = enter(p, &layer->ffn_norm), out = p->inner;
-    clf_linear first = {.bias = layer->ffn_in.bias};
+    clf_linear first = {.bias = layer->ffn_in.bias, .scratch = p->arena};
     if (!p->config->gated) first.activation = p->config->activation;
     clf_op_linear(p->run, p->inner, in, layer->ffn_in.weight, first);
     if (p->config->gated) {
@@ -143,7 +159,8 @@ void clf_model_cross(clf_run *run, const clf_model *model, clf_arena *arena, clf
     for (int i = 0; i < config->decoder.layers; i++) {
         const clf_linear_part *part = &model->stacks[CLF_DECODER].layers[i].cross_kv;
         kv[i] = clf_arena_take(run, arena, memory.rows, 2 * inner, CLF_F32);
-        clf_op_linear(run, kv[i], memory, part->weight, (clf_linear){.bias = part->bias});
+        clf_op_linear(run, kv[i], memory, part->weight,
+                      (clf_linear){.bias = part->bias, .scratch = arena});
     }
 }
 
@@ -162,18 +179,28 @@ clf_tensor clf_model_decode(clf_run *run, const clf_model *model, clf_arena *are
     return p.x;
 }
 
-// The newest position of every hypothesis attends to its own past. Its queries, keys and values
-// are written straight into the cache.
+int clf_model_cache_width(const clf_config *config) {
+    const int inner = config->decoder.heads * config->decoder.head_width;
+    return (inner % 16 == 0 ? 2 : 3) * inner;
+}
+
+// The newest position of every hypothesis attends to its own past. Its keys and values (and
+// queries, see clf_model_cache_width) are written straight into the cache.
 static void self_attention_step(const pass *p, const clf_layer *layer, const clf_step *step,
                                 clf_tensor cache) {
     int rows = p->x.rows;
     clf_tensor now = clf_tensor_rows(cache, step->position * step->slots, rows);
     clf_tensor past = clf_tensor_rows(cache, 0, step->position * step->slots + rows);
-    project(p, now, enter(p, &layer->self_norm), &layer->self_qkv);
+    const int inner = p->size.heads * p->size.head_width, queries = cache.cols / inner - 2;
+    const clf_tensor x = enter(p, &layer->self_norm), q = part_of(p, queries ? now : p->qkv, 0);
+    if (queries)
+        project(p, now, x, &layer->self_qkv);
+    else
+        project_in_two(p, q, now, x, &layer->self_qkv, inner);
     clf_op_attention_step(p->run, p->heads,
-                          (clf_attention_step){.q = part_of(p, now, 0),
-                                               .k = part_of(p, past, 1),
-                                               .v = part_of(p, past, 2),
+                          (clf_attention_step){.q = q,
+                                               .k = part_of(p, past, queries),
+                                               .v = part_of(p, past, queries + 1),
                                                .origin = step->origin,
                                                .slots = step->slots,
                                                .steps = step->position + 1,
@@ -217,6 +244,11 @@ clf_tensor clf_model_logits(clf_run *run, const clf_model *model, clf_arena *are
     clf_tensor logits =
         clf_arena_take(run, arena, hidden.rows, model->config.target_vocabulary, CLF_F32);
     clf_op_linear(run, logits, hidden, model->output.weight,
-                  (clf_linear){.bias = model->output.bias});
+                  (clf_linear){.bias = model->output.bias, .scratch = arena});
     return logits;
+}
+
+void clf_model_best(clf_run *run, const clf_model *model, clf_tensor values, clf_tensor ids,
+                    clf_tensor hidden, clf_topk topk) {
+    clf_op_linear_topk(run, values, ids, hidden, model->output.weight, model->output.bias, topk);
 }

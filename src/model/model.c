@@ -38,16 +38,17 @@ void *clf_model_place(clf_model *model, const clf_param *param) {
     }
 }
 
-// `master` unless NULL: the model is its copy with matrices in half and shares the rest.
+// Matrices have elements of type `weights`. `master` unless NULL: the model shares the rest with
+// it.
 static void take_params(clf_run *run, clf_model *model, const clf_param *params, int count,
-                        const clf_model *master) {
+                        clf_dtype weights, const clf_model *master) {
     for (int i = 0; i < count; i++) {
         const clf_param *param = &params[i];
         void *place = clf_model_place(model, param);
         clf_arena *arena = model->groups[param->matrix ? CLF_MATRICES : CLF_VECTORS];
         if (param->matrix) {
-            *(clf_weight *)place = clf_weight_take_as(run, arena, param->cols, param->rows,
-                                                      master ? CLF_F16 : CLF_F32);
+            *(clf_weight *)place =
+                clf_weight_take_as(run, arena, param->cols, param->rows, weights);
         } else if (master) {
             *(clf_tensor *)place = *(clf_tensor *)clf_model_place((clf_model *)master, param);
         } else {
@@ -58,17 +59,17 @@ static void take_params(clf_run *run, clf_model *model, const clf_param *params,
 
 // Memory for all parameters, zeroed: counted first, then taken.
 static void place_params(clf_run *run, clf_model *model, const clf_param *params, int count,
-                         const clf_model *master) {
+                         clf_dtype weights, const clf_model *master) {
     clf_run dry = *run;
     dry.dry = true;
-    take_params(&dry, model, params, count, master);
+    take_params(&dry, model, params, count, weights, master);
     clf_run_fail(run, dry.status);
     for (int i = 0; i < CLF_GROUPS; i++) {
         const uint64_t bytes = clf_arena_peak(model->groups[i]);
         clf_arena_reset(model->groups[i]);
         if (bytes > 0) clf_arena_reserve(run, model->groups[i], bytes);
     }
-    take_params(run, model, params, count, master);
+    take_params(run, model, params, count, weights, master);
     clf_stack *encoder = &model->stacks[CLF_ENCODER], *decoder = &model->stacks[CLF_DECODER];
     if (model->config.share_embeddings) decoder->embedding = encoder->embedding;
     if (model->config.tie_output) model->output.weight = decoder->embedding;
@@ -159,14 +160,14 @@ fail:
     return status;
 }
 
-// Fills a made model; `source` NULL: with zeros. `master`: see take_params.
+// Fills a made model; `source` NULL: with zeros. `weights` and `master`: see take_params.
 static clf_status fill_model(clf_model *model, const clf_param_source *source, int positions,
-                             const clf_model *master) {
+                             clf_dtype weights, const clf_model *master) {
     clf_run run = clf_run_begin(model->device);
     clf_param *params = NULL;
     int count = 0;
     clf_run_fail(&run, clf_params_list(&model->config, &params, &count));
-    place_params(&run, model, params, count, master);
+    place_params(&run, model, params, count, weights, master);
     for (int i = 0; i < count; i++) model->parameters += (int64_t)params[i].rows * params[i].cols;
     if (source) {
         load_params(&run, model, params, count, *source);
@@ -178,11 +179,11 @@ static clf_status fill_model(clf_model *model, const clf_param_source *source, i
 }
 
 static clf_status create(clf_device *device, const clf_config *config,
-                         const clf_param_source *source, int positions, const clf_model *master,
-                         clf_model **model) {
+                         const clf_param_source *source, int positions, clf_dtype weights,
+                         const clf_model *master, clf_model **model) {
     clf_model *made = NULL;
     CLF_TRY(make_model(device, config, &made));
-    clf_status status = fill_model(made, source, positions, master);
+    clf_status status = fill_model(made, source, positions, weights, master);
     if (status != CLF_OK) {
         clf_model_destroy(made);
         return status;
@@ -192,13 +193,14 @@ static clf_status create(clf_device *device, const clf_config *config,
 }
 
 clf_status clf_model_create(clf_device *device, const clf_config *config, clf_param_source source,
-                            int positions, clf_model **model) {
-    return create(device, config, &source, positions, NULL, model);
+                            int positions, clf_dtype weights, clf_model **model) {
+    return create(device, config, &source, positions, weights, NULL, model);
 }
 
-static clf_status create_beside(const clf_model *model, const clf_model *master, clf_model **like) {
+static clf_status create_beside(const clf_model *model, clf_dtype weights, const clf_model *master,
+                                clf_model **like) {
     clf_model *made = NULL;
-    CLF_TRY(create(model->device, &model->config, NULL, 0, master, &made));
+    CLF_TRY(create(model->device, &model->config, NULL, 0, weights, master, &made));
     if (model->config.positions == CLF_POSITIONS_SINUSOIDAL) {
         for (int i = 0; i < 2; i++) made->stacks[i].positions = model->stacks[i].positions;
     }
@@ -207,11 +209,11 @@ static clf_status create_beside(const clf_model *model, const clf_model *master,
 }
 
 clf_status clf_model_create_like(const clf_model *model, clf_model **like) {
-    return create_beside(model, NULL, like);
+    return create_beside(model, CLF_F32, NULL, like);
 }
 
 clf_status clf_model_create_half(const clf_model *model, clf_model **half) {
-    return create_beside(model, model, half);
+    return create_beside(model, CLF_F16, model, half);
 }
 
 void clf_model_round(clf_run *run, clf_model *half, const clf_model *model) {

@@ -10,10 +10,11 @@
 
 typedef struct clf_model clf_model;
 
-// Loads all parameters onto the device. `positions` is the length of the sinusoidal table (0: the
-// configuration's max_positions); longer sequences repeat its last row.
+// Loads all parameters onto the device, matrices rounded to `weights` (CLF_F32, CLF_F16, CLF_I8;
+// see clf_weight), of which only CLF_F32 can be trained. `positions` is the length of the
+// sinusoidal table (0: the configuration's max_positions); longer sequences repeat its last row.
 clf_status clf_model_create(clf_device *device, const clf_config *config, clf_param_source source,
-                            int positions, clf_model **model);
+                            int positions, clf_dtype weights, clf_model **model);
 // A model of the same layout whose parameters are all zero: gradients, moments, averages. It shares
 // computed positions with `model`, which must outlive it.
 clf_status clf_model_create_like(const clf_model *model, clf_model **like);
@@ -59,17 +60,26 @@ clf_tensor clf_model_decode(clf_run *run, const clf_model *model, clf_arena *are
                             const clf_sequences *target, const clf_sequences *source,
                             const clf_tensor *cross);
 
+// Columns of a layer's key/value cache: keys and values, 2HD; in front of them queries where a
+// product cannot leave them out, since HD is not a multiple of 16.
+int clf_model_cache_width(const clf_config *config);
+
 // One step of the decoder for R hypotheses.
 typedef struct clf_step {
     clf_tensor ids, where, sentence; // int32 (1, R)
     clf_tensor origin;               // int32 (R, >= position + 1), see clf_op_attention_step
     clf_tensor starts, lengths;      // of the source sentences, int32 (1, B)
     const clf_tensor *cross;         // from clf_model_cross
-    const clf_tensor *cache;         // per layer ((positions * slots), 3HD): queries, keys, values
+    const clf_tensor *cache;         // per layer ((positions * slots), clf_model_cache_width)
     int position, slots;
 } clf_step;
 clf_tensor clf_model_step(clf_run *run, const clf_model *model, clf_arena *arena,
                           const clf_step *step);
+
+// The best tokens of each row: clf_op_topk of the logits, of which only slices are computed at a
+// time.
+void clf_model_best(clf_run *run, const clf_model *model, clf_tensor values, clf_tensor ids,
+                    clf_tensor hidden, clf_topk topk);
 
 // Logits (R, V) = hidden . output + bias, taken from `arena`.
 clf_tensor clf_model_logits(clf_run *run, const clf_model *model, clf_arena *arena,

@@ -66,7 +66,8 @@ static clf_status load_model(clf_trainer *t) {
     t->generation = *clf_format_generation(format);
     clf_status status = check_init(t, &t->config);
     if (status == CLF_OK)
-        status = clf_model_create(t->device, &t->config, clf_format_params(format), 0, &t->model);
+        status = clf_model_create(t->device, &t->config, clf_format_params(format), 0, CLF_F32,
+                                  &t->model);
     clf_format_close(format);
     return status;
 }
@@ -77,7 +78,7 @@ static clf_status make_model(clf_trainer *t) {
     clf_initial *initial = NULL;
     CLF_TRY(clf_initial_create(&t->config, t->options.seed, &initial));
     const clf_status status =
-        clf_model_create(t->device, &t->config, clf_initial_source(initial), 0, &t->model);
+        clf_model_create(t->device, &t->config, clf_initial_source(initial), 0, CLF_F32, &t->model);
     clf_initial_destroy(initial);
     return status;
 }

@@ -19,6 +19,15 @@ static int plan_positions(const clf_config *config, const clf_translator_options
     return config->max_positions > SINUSOID_POSITIONS ? config->max_positions : SINUSOID_POSITIONS;
 }
 
+static clf_dtype choose_weights(clf_format *format, const clf_translator_options *options) {
+    switch (options ? options->weights : CLF_WEIGHTS_MODEL) {
+    case CLF_WEIGHTS_F16: return CLF_F16;
+    case CLF_WEIGHTS_INT8: return CLF_I8;
+    case CLF_WEIGHTS_F32: return CLF_F32;
+    default: return clf_format_weights(format) == CLF_I8 ? CLF_I8 : CLF_F32;
+    }
+}
+
 static clf_status load(clf_translator *t, const char *directory,
                        const clf_translator_options *options) {
     clf_format *format = NULL;
@@ -29,8 +38,8 @@ static clf_status load(clf_translator *t, const char *directory,
     t->positions = plan_positions(config, options);
     clf_status status = clf_format_tokenizer(format, &t->tokenizer);
     if (status == CLF_OK) {
-        status =
-            clf_model_create(t->device, config, clf_format_params(format), t->positions, &t->model);
+        status = clf_model_create(t->device, config, clf_format_params(format), t->positions,
+                                  choose_weights(format, options), &t->model);
     }
     if (status == CLF_OK) status = clf_generator_create(t->device, t->model, &t->generator);
     clf_format_close(format);
@@ -53,6 +62,10 @@ clf_status clf_translator_open(clf_device *device, const char *model_directory,
     if (options && options->max_positions < 0) {
         return clf_fail(CLF_ERROR_ARGUMENT, "max_positions is %d; it must not be negative",
                         options->max_positions);
+    }
+    if (options && (unsigned)options->weights > CLF_WEIGHTS_INT8) {
+        return clf_fail(CLF_ERROR_ARGUMENT, "weights is %d; it must be one of clf_weights",
+                        (int)options->weights);
     }
     clf_translator *made = calloc(1, sizeof *made);
     if (!made) return clf_fail_memory();

@@ -443,8 +443,8 @@ static void save_from(clf_device *device) {
     snprintf(host, sizeof host, "%s", new_directory());
     CLF_ASSERT_OK(save(format, CLF_SAVE_HUGGINGFACE, CLF_F32, host));
     clf_device_lock(device);
-    if (CLF_ASSERT_OK(
-            clf_model_create(device, &format->config, clf_format_params(format), 0, &model))) {
+    if (CLF_ASSERT_OK(clf_model_create(device, &format->config, clf_format_params(format), 0,
+                                       CLF_F32, &model))) {
         const char *directory = new_directory();
         clf_save_options options = options_of(format, CLF_SAVE_HUGGINGFACE, CLF_F32);
         CLF_ASSERT_OK(clf_format_save(directory, model, &format->generation, &options));

@@ -68,7 +68,7 @@ static clf_model *random_model(clf_device *device, uint64_t seed) {
     clf_rng rng = {seed};
     clf_param_source source = {.self = &rng, .find = find_random, .release = release_nothing};
     clf_model *model = NULL;
-    CLF_ASSERT_OK(clf_model_create(device, &config, source, 0, &model));
+    CLF_ASSERT_OK(clf_model_create(device, &config, source, 0, CLF_F32, &model));
     return model;
 }
 

@@ -64,7 +64,7 @@ static bool open_curve(curve *c, clf_device *device) {
         return false;
     }
     const clf_status status =
-        clf_model_create(device, &config, clf_initial_source(initial), 0, &c->model);
+        clf_model_create(device, &config, clf_initial_source(initial), 0, CLF_F32, &c->model);
     clf_initial_destroy(initial);
     return CLF_ASSERT_OK(status) &&
            CLF_ASSERT_OK(clf_optimizer_create(c->model, &options, &c->optimizer)) &&

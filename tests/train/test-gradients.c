@@ -78,12 +78,12 @@ static bool open_model(bench *b, clf_device *device, const char *name, const clf
         named weights = {&b->store, "weight."};
         CLF_ASSERT_OK(clf_config_check(config, name));
         return CLF_ASSERT_OK(
-            clf_model_create(device, config, named_source(&weights), 0, &b->model));
+            clf_model_create(device, config, named_source(&weights), 0, CLF_F32, &b->model));
     }
     clf_format *format;
     if (!CLF_ASSERT_OK(clf_format_open(clf_test_golden(name), &format))) return false;
     const clf_status status = clf_model_create(device, clf_format_config(format),
-                                               clf_format_params(format), 0, &b->model);
+                                               clf_format_params(format), 0, CLF_F32, &b->model);
     clf_format_close(format);
     return CLF_ASSERT_OK(status);
 }

@@ -58,7 +58,8 @@ static void open_bench(bench *b, clf_device *device, const clf_config *config,
     *b = (bench){.run = clf_run_begin(device), .options = options, .rows = 10};
     clf_initial *initial = NULL;
     CLF_ASSERT_OK(clf_initial_create(config, 3, &initial));
-    CLF_ASSERT_OK(clf_model_create(device, config, clf_initial_source(initial), 0, &b->model));
+    CLF_ASSERT_OK(
+        clf_model_create(device, config, clf_initial_source(initial), 0, CLF_F32, &b->model));
     clf_initial_destroy(initial);
     CLF_ASSERT_OK(clf_model_create_like(b->model, &b->gradients));
     CLF_ASSERT_OK(clf_arena_create(device, "test", "nothing", &b->arena));
