@@ -12,9 +12,8 @@ static clf_status create_arena(clf_device *device, clf_arena **arena) {
 }
 
 clf_status clf_cache_init(clf_cache *cache, clf_device *device, const clf_config *config) {
-    *cache = (clf_cache){.device = device,
-                         .count = config->decoder.layers,
-                         .cols = 3 * config->decoder.heads * config->decoder.head_width};
+    *cache = (clf_cache){
+        .device = device, .count = config->decoder.layers, .cols = clf_model_cache_width(config)};
     cache->layers = calloc((size_t)cache->count, sizeof *cache->layers);
     if (!cache->layers) return clf_fail_memory();
     return create_arena(device, &cache->arena);

@@ -9,9 +9,9 @@
 typedef struct clf_cache {
     clf_device *device;
     clf_arena *arena;
-    clf_tensor *layers; // per decoder layer (positions * slots, 3HD)
+    clf_tensor *layers; // per decoder layer (positions * slots, cols)
     int count;          // layers
-    int cols;           // 3HD
+    int cols;           // clf_model_cache_width
     int slots, positions;
 } clf_cache;
 

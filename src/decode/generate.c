@@ -144,15 +144,14 @@ static clf_tensor feed(clf_run *run, stepper *s, const clf_search_row *rows, int
 // synchronisation, brings both.
 static void choose(clf_run *run, stepper *s, clf_tensor hidden, clf_search_candidates *candidates) {
     int rows = hidden.rows, k = s->candidates;
-    clf_tensor logits = clf_model_logits(run, s->g->model, s->g->scratch, hidden);
     clf_tensor found = clf_arena_take(run, s->g->scratch, rows, 2 * k, CLF_F32);
     clf_tensor values = clf_tensor_cols(found, 0, k), ids = clf_tensor_cols(found, k, k);
     ids.dtype = CLF_I32;
-    clf_op_topk(run, values, ids, logits,
-                (clf_topk){.banned = banned_now(s),
-                           .renormalize = s->options->renormalize,
-                           .k = k,
-                           .scratch = s->g->scratch});
+    clf_model_best(run, s->g->model, values, ids, hidden,
+                   (clf_topk){.banned = banned_now(s),
+                              .renormalize = s->options->renormalize,
+                              .k = k,
+                              .scratch = s->g->scratch});
     clf_read(run, found, s->found);
     // Pull the two halves apart: values move to the front, which never overtakes what is unread.
     for (int r = 0; r < rows; r++) {

@@ -106,17 +106,27 @@ void clf_segments_order(const clf_segments *segments, size_t *order) {
     qsort_r(order, segments->count, sizeof *order, compare_segments, segments->data);
 }
 
+// What a segment takes of a budget. A sentence costs something besides its tokens: what it is
+// translated to has a length, too, and a batch of single words should not plan a cache for
+// thousands of them.
+static size_t cost_of(const clf_segment *segment, int beam) {
+    enum { SENTENCE_TOKENS = 8 };
+    return (segment->ids.count + segment->target.count + SENTENCE_TOKENS) * (size_t)beam;
+}
+
 int clf_segments_batch(const clf_segments *segments, const size_t *order, size_t first, int budget,
                        int beam) {
-    // A sentence costs something besides its tokens: what it is translated to has a length, too,
-    // and a batch of single words should not plan a cache for thousands of them.
-    enum { SENTENCE_TOKENS = 8 };
-    size_t tokens = 0, next = first;
+    size_t left = 0, tokens = 0, next = first;
+    for (size_t i = first; i < segments->count; i++) {
+        left += cost_of(&segments->data[order[i]], beam);
+    }
+    // Equal batches: a small one at the end would use the device badly.
+    const size_t batches = (left + (size_t)budget - 1) / (size_t)budget;
+    const size_t share = (left + batches - 1) / batches;
     do {
-        const clf_segment *segment = &segments->data[order[next]];
-        size_t length = segment->ids.count + segment->target.count + SENTENCE_TOKENS;
-        tokens += length * (size_t)beam;
-        if (tokens > (size_t)budget && next > first) break;
+        const size_t cost = cost_of(&segments->data[order[next]], beam);
+        if (next > first && (tokens + cost > (size_t)budget || tokens >= share)) break;
+        tokens += cost;
         next++;
     } while (next < segments->count);
     return (int)(next - first);
@@ -129,9 +139,9 @@ int clf_default_batch_tokens(const clf_translator *translator) {
     // a GPU enough rows to fill it; on a CPU just enough that products of matrices run at full
     // speed while activations stay near the caches.
     bool gpu = caps->kind <= CLF_DEVICE_INTEGRATED_GPU;
-    uint64_t memory = gpu ? caps->global_memory / 8 : 40 << 20, most = gpu ? 32768 : 2560;
-    uint64_t position = (uint64_t)config->decoder.layers * 3 * (uint64_t)config->decoder.heads *
-                        (uint64_t)config->decoder.head_width * sizeof(float);
+    uint64_t memory = gpu ? caps->global_memory / 8 : 280 << 20, most = gpu ? 32768 : 8192;
+    uint64_t position =
+        (uint64_t)config->decoder.layers * (uint64_t)clf_model_cache_width(config) * sizeof(float);
     uint64_t tokens = memory / (position * 4 / 3);
     return (int)(tokens < 768 ? 768 : tokens > most ? most : tokens);
 }
