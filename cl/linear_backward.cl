@@ -10,6 +10,7 @@
 //   MR  any    NC  multiple of VW (LANES 1), any (LANES > 1: VW is not used)
 //   LANES 1:   RB  rows that are summed before they are added to dw
 //              NB  the most columns of a block, a multiple of NC
+//              KB  the most k-values of a block of x, a multiple of MR
 //   LANES > 1: WX  work-items side by side
 //   FMA 1: the device promises that fma() is fast or right; 0: mad(), which may be fused too
 //   HALF  what is half: 1 x, 2 dy; added up
@@ -36,6 +37,9 @@
 #endif
 #ifndef NB
 #define NB NC
+#endif
+#ifndef KB
+#define KB MR
 #endif
 #ifndef WX
 #define WX LANES
@@ -65,6 +69,10 @@
 
 #define NV (NC / VW)
 
+// Floats from one panel or tile to the next: not RB rows alone, or all would share few cache sets.
+#define PANEL (RB * NC + 16)
+#define TILE  (RB * MR + 16)
+
 inline void add_part(floatv value, __global float *to, int left) {
     if (left >= VW) {
         STOREV(LOADV(to) + value, to);
@@ -81,7 +89,7 @@ inline void pack_columns(__local floatv *block, __global const DY *dy, int strid
                          int columns) {
     for (int r = 0; r < rows; r++, dy += stride) {
         __local floatv *to = block + r * NV;
-        for (int c = 0; c < columns; c += NC, to += RB * NV) {
+        for (int c = 0; c < columns; c += NC, to += PANEL / VW) {
 #pragma unroll
             for (int v = 0; v < NV; v++)
                 to[v] = LOAD_PART(DY, dy + c + v * VW, max(columns - c - v * VW, 0));
@@ -89,39 +97,82 @@ inline void pack_columns(__local floatv *block, __global const DY *dy, int strid
     }
 }
 
-// Halfs convert slowly one by one: eight columns at once, of which the next row overwrites those
-// past MR.
-#if HALF & 1 && MR <= 8
-#define TILE (RB * MR + 8 - MR)
-inline void pack_wide(__local float *tile, __global const half *x, int stride, int rows) {
-    for (int r = 0; r < rows; r++, x += stride)
-        vstore8((float8)(vload_half4(0, x), vload_half4(1, x)), 0, tile + r * MR);
-}
+// Copies a block of x: tiles of MR columns, each RB rows tall. Halfs convert slowly one by one: eight
+// columns at once, of which the next row overwrites those past MR.
+#if MR % 4 == 0
+#if HALF & 1
+#define LOAD_X4(p) vload_half4(0, p)
 #else
-#define TILE (RB * MR)
+#define LOAD_X4(p) vload4(0, p)
+#endif
+inline void pack_row(__local float *to, __global const X *x) {
+#pragma unroll
+    for (int i = 0; i < MR; i += 4) vstore4(LOAD_X4(x + i), 0, to + i);
+}
+#define PACK_READS MR
+#elif HALF & 1 && MR <= 8
+inline void pack_row(__local float *to, __global const half *x) {
+    vstore8((float8)(vload_half4(0, x), vload_half4(1, x)), 0, to);
+}
+#define PACK_READS 8
+#else
+inline void pack_row(__local float *to, __global const X *x) {
+#pragma unroll
+    for (int i = 0; i < MR; i++) to[i] = GET(X, x, i);
+}
+#define PACK_READS MR
 #endif
 
-inline void pack_rows(__local float *tile, __global const X *x, int stride, int rows,
-                      int count) {
-    if (count == MR) {
-        for (int r = 0; r < rows; r++) {
-#pragma unroll
-            for (int i = 0; i < MR; i++) tile[r * MR + i] = GET(X, x, (size_t)r * stride + i);
+inline void pack_rows(__local float *tiles, __global const X *x, int stride, int rows, int count) {
+    for (int r = 0; r < rows; r++, x += stride) {
+        __local float *to = tiles + r * MR;
+        int k = 0;
+        for (; k + PACK_READS <= count; k += MR, to += TILE) pack_row(to, x + k);
+        for (; k < count; k += MR, to += TILE) {
+            for (int i = 0; i < MR; i++) to[i] = k + i < count ? GET(X, x, k + i) : 0.0f;
         }
-        return;
-    }
-    for (int r = 0; r < rows; r++) {
-        for (int i = 0; i < MR; i++)
-            tile[r * MR + i] = i < count ? GET(X, x, (size_t)r * stride + i) : 0.0f;
     }
 }
 
 inline void sum_columns(__global float *db, __local const floatv *block, int rows, int columns) {
     for (int c = 0; c < columns; c += VW) {
-        __local const floatv *from = block + c / NC * RB * NV + c % NC / VW;
+        __local const floatv *from = block + c / NC * (PANEL / VW) + c % NC / VW;
         floatv sum = (floatv)(0.0f);
         for (int r = 0; r < rows; r++) sum += from[r * NV];
         add_part(sum, db + c, columns - c);
+    }
+}
+
+// Adds tile^T . panel to the MR k-values from k on and the NC columns from `column` on, of which `ks`
+// and `columns` exist.
+inline void multiply_tile(__global float *dw, const ulong panel_stride, const ulong row_stride,
+                          __local const float *tile, __local const floatv *panel, int rows, int k,
+                          int ks, int column, int columns) {
+    floatv sum[MR][NV];
+#pragma unroll
+    for (int i = 0; i < MR; i++) {
+#pragma unroll
+        for (int v = 0; v < NV; v++) sum[i][v] = (floatv)(0.0f);
+    }
+    for (int r = 0; r < rows; r++) {
+        floatv values[NV];
+#pragma unroll
+        for (int v = 0; v < NV; v++) values[v] = panel[r * NV + v];
+#pragma unroll
+        for (int i = 0; i < MR; i++) {
+            const float value = tile[r * MR + i];
+#pragma unroll
+            for (int v = 0; v < NV; v++)
+                sum[i][v] = MULADD((floatv)(value), values[v], sum[i][v]);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < MR; i++) {
+#pragma unroll
+        for (int v = 0; v < NV; v++) {
+            if (i < ks && v * VW < columns)
+                add_part(sum[i][v], dw + PLACE(k + i, column + v * VW), columns - v * VW);
+        }
     }
 }
 
@@ -130,8 +181,8 @@ __kernel void weight_gradient(TENSOR(float, dw), const ulong panel_stride, const
                               TENSOR(float, parts), const ulong part_size, const ulong weight_size,
                               const int rows, const int k_count, const int n, const int slice_rows,
                               const int k_block, const int column_block) {
-    __local floatv block[RB * NB / VW];
-    __local float tile[TILE];
+    __local floatv block[NB / NC * PANEL / VW];
+    __local float tiles[KB / MR * TILE];
     USE(dw);
     USE(db);
     USE(parts);
@@ -144,42 +195,15 @@ __kernel void weight_gradient(TENSOR(float, dw), const ulong panel_stride, const
         const int count = min(RB, end - row);
         pack_columns(block, ROW(dy, row) + column, dy_stride, count, columns);
         if (db && get_group_id(1) == 0) sum_columns(db + column, block, count, columns);
-        for (int k = (int)get_group_id(1) * k_block; k < k_end; k += MR) {
-#if HALF & 1 && MR <= 8
-            if (k + 8 <= k_count)
-                pack_wide(tile, ROW(x, row) + k, x_stride, count);
-            else
-#endif
-                pack_rows(tile, ROW(x, row) + k, x_stride, count, min(MR, k_end - k));
-            __local const floatv *panel = block;
-            for (int c = column; c < column + columns; c += NC, panel += RB * NV) {
-                floatv sum[MR][NV];
-#pragma unroll
-                for (int i = 0; i < MR; i++) {
-#pragma unroll
-                    for (int v = 0; v < NV; v++) sum[i][v] = (floatv)(0.0f);
-                }
-                for (int r = 0; r < count; r++) {
-                    floatv values[NV];
-#pragma unroll
-                    for (int v = 0; v < NV; v++) values[v] = panel[r * NV + v];
-#pragma unroll
-                    for (int i = 0; i < MR; i++) {
-                        const float value = tile[r * MR + i];
-#pragma unroll
-                        for (int v = 0; v < NV; v++)
-                            sum[i][v] = MULADD((floatv)(value), values[v], sum[i][v]);
-                    }
-                }
-#pragma unroll
-                for (int i = 0; i < MR; i++) {
-#pragma unroll
-                    for (int v = 0; v < NV; v++) {
-                        const int at = c + v * VW;
-                        if (k + i < k_end && at < n)
-                            add_part(sum[i][v], dw + PLACE(k + i, at), n - at);
-                    }
-                }
+        for (int first = (int)get_group_id(1) * k_block; first < k_end; first += KB) {
+            const int ks = min(KB, k_end - first);
+            pack_rows(tiles, ROW(x, row) + first, x_stride, count, ks);
+            // A panel stays in the first level's cache while the tiles pass.
+            for (int c = 0; c < columns; c += NC) {
+                for (int k = 0; k < ks; k += MR)
+                    multiply_tile(dw, panel_stride, row_stride, tiles + k / MR * TILE,
+                                  block + c / NC * (PANEL / VW), count, first + k, ks - k, column + c,
+                                  columns - c);
             }
         }
     }

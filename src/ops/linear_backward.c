@@ -11,7 +11,7 @@
 // How cl/linear_backward.cl is built and how dw is cut: see there.
 typedef struct gradient_plan {
     int vector, tile_rows, tile_columns; // VW, MR, NC
-    int rows, columns, lanes;            // RB, NB, WX
+    int rows, columns, ks, lanes;        // RB, NB, KB, WX
     int k_block, column_block;           // of a work-group
     int slice_rows, slices;
 } gradient_plan;
@@ -20,19 +20,20 @@ static bool on_cpu(const clf_device *device) {
     return clf_device_profile(device)->lanes == 1;
 }
 
-// As many sums as the registers hold: 6 x 64 of the 32 registers of 16 floats, 6 x 16 of the 16
-// registers of 8. A block of dy takes a part of the second level's cache, a panel of it and the
-// rows of x that go with it the first level's.
+// As many sums as the registers hold: 12 x 32 of the 32 registers of 16 floats, 6 x 16 of the 16
+// registers of 8. The blocks of dy and x take a part of the second level's cache, a panel and a
+// tile of them the first level's.
 static void plan_cpu(const clf_caps *caps, gradient_plan *plan) {
     const int width = caps->native_float_width;
     plan->vector = width >= 16 ? 16 : width >= 8 ? 8 : 4;
-    plan->tile_rows = 6;
-    plan->tile_columns = plan->vector * (width >= 16 ? 4 : 2);
+    plan->tile_rows = width >= 16 ? 12 : 6;
+    plan->tile_columns = 2 * plan->vector;
     plan->lanes = 1;
     plan->rows = 128;
     plan->columns = 256;
+    plan->ks = 192;
     while (plan->rows > 16 &&
-           4 * (uint64_t)plan->rows * (uint64_t)(plan->columns + plan->tile_rows) >
+           4 * (uint64_t)(plan->rows + 1) * (uint64_t)(plan->columns + plan->ks) >
                caps->local_memory) {
         if (plan->columns > 64)
             plan->columns /= 2;
@@ -48,6 +49,7 @@ static void plan_gpu(const clf_caps *caps, gradient_plan *plan) {
     plan->lanes = 1;
     while (plan->lanes < 64 && plan->lanes * 2 <= caps->max_group) plan->lanes *= 2;
     plan->rows = 1;
+    plan->ks = plan->tile_rows;
     plan->columns = plan->tile_columns * plan->lanes;
 }
 
@@ -103,6 +105,7 @@ static clf_kernel_spec gradient_spec(const clf_device *device, const gradient_pl
                                          {"NC", plan->tile_columns},
                                          {"RB", plan->rows},
                                          {"NB", plan->columns},
+                                         {"KB", plan->ks},
                                          {"WX", plan->lanes},
                                          {"FMA", clf_device_caps(device)->fma},
                                          {"HALF", half}}};
