@@ -41,6 +41,7 @@ typedef uint uintv;
 #define ANYV(mask) (mask)
 #define AS_FLOATV(v) as_float(v)
 #define AS_INTV(v) as_int(v)
+#define AS_UINTV(v) as_uint(v)
 #define CONVERT_FLOATV(v) convert_float(v)
 #else
 typedef CAT(float, VW) floatv;
@@ -51,6 +52,7 @@ typedef CAT(uint, VW) uintv;
 #define ANYV(mask) any(mask)
 #define AS_FLOATV(v) CAT(as_float, VW)(v)
 #define AS_INTV(v) CAT(as_int, VW)(v)
+#define AS_UINTV(v) CAT(as_uint, VW)(v)
 #define CONVERT_FLOATV(v) CAT(convert_float, VW)(v)
 #endif
 
@@ -260,14 +262,21 @@ inline float row_max_(float x, __local float *scratch) {
         const uint drop_seed0, const uint drop_seed1
 
 #if DROPOUT
+#if VW == 8
+typedef ulong4 ulongh; // half as many, twice as wide
+#define AS_ULONGH(v) as_ulong4(v)
+#elif VW == 16
+typedef ulong8 ulongh;
+#define AS_ULONGH(v) as_ulong8(v)
+#endif
 // The halves of by * x.
 inline void multiply_long(uintv x, uint by, uintv *high, uintv *low) {
-#if LANES == 1 && VW == 8
+#if LANES == 1 && VW >= 8
     // Even and odd lanes apart, as the vector units of CPUs multiply: a third faster.
-    const ulong4 all = as_ulong4(x), mask = 0xFFFFFFFFul;
-    const ulong4 even = (all & mask) * (ulong)by, odd = (all >> 32) * (ulong)by;
-    *high = as_uint8(even >> 32 | (odd & ~mask));
-    *low = as_uint8((even & mask) | odd << 32);
+    const ulongh all = AS_ULONGH(x), mask = 0xFFFFFFFFul;
+    const ulongh even = (all & mask) * (ulong)by, odd = (all >> 32) * (ulong)by;
+    *high = AS_UINTV(even >> 32 | (odd & ~mask));
+    *low = AS_UINTV((even & mask) | odd << 32);
 #else
     *high = mul_hi((uintv)by, x);
     *low = by * x;

@@ -2,12 +2,14 @@
 #include "ops/backward.h"
 #include "ops/shape.h"
 
-static clf_kernel_spec make_spec(const char *kernel, clf_activation activation, clf_dropout dropout,
-                                 clf_tensor y) {
-    return (clf_kernel_spec){
-        .file = "activation",
-        .kernel = kernel,
-        .defines = {{"ACT", activation}, {"DROPOUT", dropout.rate > 0}, {"HALF", clf_is_half(y)}}};
+static clf_kernel_spec make_spec(const clf_device *device, const char *kernel,
+                                 clf_activation activation, clf_dropout dropout, clf_tensor y) {
+    return (clf_kernel_spec){.file = "activation",
+                             .kernel = kernel,
+                             .defines = {{"ACT", activation},
+                                         {"DROPOUT", dropout.rate > 0},
+                                         {"HALF", clf_is_half(y)},
+                                         {"VW", clf_row_vector(device)}}};
 }
 
 void clf_op_activate(clf_run *run, clf_tensor y, clf_tensor x, clf_activation activation,
@@ -17,7 +19,7 @@ void clf_op_activate(clf_run *run, clf_tensor y, clf_tensor x, clf_activation ac
         !clf_shape_is(run, "activate", "x", x, rows, width, y.dtype)) {
         return;
     }
-    const clf_kernel_spec spec = make_spec("activate", activation, dropout, y);
+    const clf_kernel_spec spec = make_spec(run->device, "activate", activation, dropout, y);
     const clf_arg arguments[] = {
         CLF_ARG_MATRIX(y),  CLF_ARG_MATRIX(x),        clf_arg_int(rows),
         clf_arg_int(width), CLF_ARG_DROPOUT(dropout),
@@ -34,7 +36,8 @@ void clf_op_activate_backward(clf_run *run, clf_tensor dx, clf_tensor dy, clf_te
         !clf_shape_is(run, "activate_backward", "x", x, rows, width, dx.dtype)) {
         return;
     }
-    const clf_kernel_spec spec = make_spec("activate_backward", activation, dropout, dx);
+    const clf_kernel_spec spec =
+        make_spec(run->device, "activate_backward", activation, dropout, dx);
     const clf_arg arguments[] = {
         CLF_ARG_MATRIX(dx), CLF_ARG_MATRIX(dy), CLF_ARG_MATRIX(x),
         clf_arg_int(rows),  clf_arg_int(width), CLF_ARG_DROPOUT(dropout),

@@ -15,7 +15,9 @@ void clf_op_cross_entropy(clf_run *run, clf_tensor losses, clf_tensor logits, cl
                            "label smoothing must be in [0, 1)")) {
         return;
     }
-    const clf_kernel_spec spec = {.file = "cross_entropy", .kernel = "cross_entropy"};
+    const clf_kernel_spec spec = {.file = "cross_entropy",
+                                  .kernel = "cross_entropy",
+                                  .defines = {{"VW", clf_row_vector(run->device)}}};
     const clf_arg arguments[] = {CLF_ARG_MATRIX(losses),   CLF_ARG_MATRIX(logits),
                                  clf_arg_tensor(labels),   clf_arg_int(rows),
                                  clf_arg_int(columns),     clf_arg_int(banned),

@@ -19,7 +19,8 @@ void clf_op_norm(clf_run *run, clf_tensor y, clf_tensor x, clf_norm norm) {
                                   .defines = {{"LAYER", norm.kind == CLF_NORM_LAYER},
                                               {"TRAINING", training},
                                               {"DROPOUT", dropout},
-                                              {"HALF", clf_is_half(y)}}};
+                                              {"HALF", clf_is_half(y)},
+                                              {"VW", clf_row_vector(run->device)}}};
     const clf_arg arguments[] = {
         CLF_ARG_MATRIX(y),
         CLF_ARG_MATRIX(x),

@@ -29,7 +29,7 @@ static void add_parameters(clf_run *run, clf_kernel_spec spec, clf_norm_gradient
     const int width = g.dscale.cols;
     const clf_profile *profile = clf_device_profile(run->device);
     spec.kernel = "norm_parameters";
-    const int items = clf_ceil_divide(width, profile->vector_width);
+    const int items = clf_ceil_divide(width, clf_row_vector(run->device));
     const clf_range range = {.groups = {(size_t)clf_ceil_divide(items, profile->lanes)},
                              .local = {(size_t)profile->lanes}};
     const clf_arg arguments[] = {
@@ -54,7 +54,8 @@ void clf_op_norm_backward(clf_run *run, clf_norm norm, clf_norm_gradient g) {
                                   .defines = {{"LAYER", norm.kind == CLF_NORM_LAYER},
                                               {"BIAS", !!g.dbias.chunk},
                                               {"DROPOUT", g.dx.chunk && norm.dropout.rate > 0},
-                                              {"HALF", clf_is_half(g.dy)}}};
+                                              {"HALF", clf_is_half(g.dy)},
+                                              {"VW", clf_row_vector(run->device)}}};
     clf_range range = clf_row_range(run->device, rows);
     range.groups[0] = (size_t)groups;
     const clf_arg arguments[] = {

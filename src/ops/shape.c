@@ -47,6 +47,12 @@ bool clf_shape_is_or_absent(clf_run *run, const char *op, const char *name, clf_
     return clf_shape_is(run, op, name, t, rows, cols, dtype);
 }
 
+int clf_row_vector(const clf_device *device) {
+    const clf_profile *profile = clf_device_profile(device);
+    const bool wide = clf_device_caps(device)->native_float_width >= 16;
+    return profile->lanes == 1 && wide ? 16 : profile->vector_width;
+}
+
 clf_range clf_row_range(clf_device *device, int rows) {
     const clf_profile *profile = clf_device_profile(device);
     int groups = rows, units = clf_device_caps(device)->compute_units;

@@ -54,4 +54,8 @@ bool clf_shape_require(clf_run *run, bool condition, const char *op, const char 
 // costs as much as a short row.
 clf_range clf_row_range(clf_device *device, int rows);
 
+// VW of kernels that do much arithmetic for each number they read: where a CPU has vectors of 16
+// floats, all of them.
+int clf_row_vector(const clf_device *device);
+
 #endif
