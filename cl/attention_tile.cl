@@ -78,7 +78,8 @@ static void multiply_keys(__local float *p, __global const act *q, size_t stride
         for (int i = 0; i < 4; i++) STOREV(LOADA(row[i] + d), floats[i] + d);
     }
 #endif
-    for (int j = 0; j < keys; j += 2 * VW) {
+    int j = 0;
+    for (; j + VW < keys; j += 2 * VW) {
         floatv a[4], b[4];
         UNROLL
         for (int i = 0; i < 4; i++) a[i] = b[i] = 0.0f;
@@ -96,6 +97,17 @@ static void multiply_keys(__local float *p, __global const act *q, size_t stride
             STOREV(b[i], p + i * TK + j + VW);
         }
     }
+    if (j >= keys) return;
+    floatv a[4];
+    UNROLL
+    for (int i = 0; i < 4; i++) a[i] = 0.0f;
+    for (int d = 0; d < D; d++) {
+        floatv k0 = LOADV(kt + d * TK + j);
+        UNROLL
+        for (int i = 0; i < 4; i++) a[i] += QUERY(i, d) * k0;
+    }
+    UNROLL
+    for (int i = 0; i < 4; i++) STOREV(a[i], p + i * TK + j);
 }
 
 #if DROPOUT
@@ -112,15 +124,15 @@ static void drop(__local float *p, int first, uint row, DROPOUT_ARGUMENTS) {
 }
 #endif
 
-// Turns a row of scores into weights e^(score - top), zero from `keys` on, with the row's new
+// Turns `all` scores of a row into weights e^(score - top), zero from `keys` on, with the row's new
 // running maximum `top`; returns the sum of the weights.
-static float weigh(__local float *p, int keys, __local float *top) {
-    for (int j = max(keys, 0); j < TK; j++) p[j] = LOWEST;
+static float weigh(__local float *p, int keys, int all, __local float *top) {
+    for (int j = max(keys, 0); j < all; j++) p[j] = LOWEST;
     floatv largest = *top;
-    for (int j = 0; j < TK; j += VW) largest = fmax(largest, LOADV(p + j));
+    for (int j = 0; j < all; j += VW) largest = fmax(largest, LOADV(p + j));
     *top = MAXV(largest);
     floatv sum = 0.0f;
-    for (int j = 0; j < TK; j += VW) {
+    for (int j = 0; j < all; j += VW) {
         floatv e = exp_negative(LOADV(p + j) - *top);
         STOREV(e, p + j);
         sum += e;
@@ -176,14 +188,15 @@ __kernel void attention(MATRIX(act, y), MATRIX(const act, q), MATRIX(const act, 
 
     for (int first = 0; first < kv_length; first += TK) {
         int keys = min(TK, kv_length - first);
-        load_keys(kt, ROW(k, kv_row + first) + head, k_stride, keys, TK, scale);
+        const int all = (keys + VW - 1) / VW * VW;
+        load_keys(kt, ROW(k, kv_row + first) + head, k_stride, keys, all, scale);
         for (int t = 0; t < rows; t += 4) {
-            multiply_keys(p + t * TK, ROW(q, q_row + t) + head, q_stride, rows - 1 - t, kt, TK);
+            multiply_keys(p + t * TK, ROW(q, q_row + t) + head, q_stride, rows - 1 - t, kt, keys);
         }
         for (int t = 0; t < rows; t++) {
             float before = top[t];
             int seen = causal ? min(keys, block + t + 1 - first) : keys;
-            float added = weigh(p + t * TK, seen, top + t);
+            float added = weigh(p + t * TK, seen, all, top + t);
             shrink[t] = before < top[t] ? exp(before - top[t]) : 1.0f;
             sum[t] = sum[t] * shrink[t] + added;
 #if DROPOUT
@@ -296,7 +309,7 @@ __kernel void attention_backward(MATRIX(act, dq), MATRIX(act, dk), MATRIX(act, d
             clear(ROW(dk, kv_row) + head, dk_stride, keys);
             clear(ROW(dv, kv_row) + head, dv_stride, keys);
         }
-        const int all = (keys + 2 * VW - 1) / (2 * VW) * (2 * VW);
+        const int all = (keys + VW - 1) / VW * VW;
         load_keys(kt, ROW(k, kv_row) + head, k_stride, keys, all, 1.0f);
         load_keys(vt, ROW(v, kv_row) + head, v_stride, keys, all, 1.0f);
         for (int block = begin; block < q_length; block += TQ) {

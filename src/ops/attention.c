@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "ops/attention.h"
 
-int clf_head_vector(const clf_profile *profile, int head_width) {
-    int vector = profile->vector_width;
+static int fitting_vector(int vector, int head_width) {
     while (head_width % vector) vector /= 2;
     return vector;
+}
+
+int clf_head_vector(const clf_profile *profile, int head_width) {
+    return fitting_vector(profile->vector_width, head_width);
 }
 
 static bool heads_fit(clf_run *run, const char *op, clf_tensor y, clf_tensor q, clf_tensor k,
@@ -32,10 +35,10 @@ bool clf_attention_fits(clf_run *run, const char *op, clf_tensor y, clf_attentio
 
 // One work-item's tiles must stay in the first-level cache and in 32 KB of local memory: keys and a
 // block of results, or keys and values; weights, or weights and their gradient.
-clf_tiling clf_tile_for_cpu(const clf_profile *profile, int head_width, bool gradient) {
+clf_tiling clf_tile_for_cpu(const clf_device *device, int head_width, bool gradient) {
     enum { FLOATS = 7500 };
     clf_tiling t = {.queries = 32, .keys = 32, .split = 1};
-    t.vector = clf_head_vector(profile, head_width);
+    t.vector = fitting_vector(clf_row_vector(device), head_width);
     const int tiles = gradient ? 2 : 1, results = gradient ? 0 : 1;
     while (t.queries * (results * head_width + tiles * t.keys) + tiles * t.keys * head_width >
                FLOATS &&
@@ -73,7 +76,7 @@ void clf_op_attention(clf_run *run, clf_tensor y, clf_attention a) {
     const bool cpu = profile->lanes == 1;
     const int head_width = y.cols / a.heads;
     const clf_tiling t =
-        cpu ? clf_tile_for_cpu(profile, head_width, false)
+        cpu ? clf_tile_for_cpu(run->device, head_width, false)
             : clf_tile_for_gpu(profile, clf_device_caps(run->device)->max_group, head_width, false);
     const clf_kernel_spec spec = {.file = cpu ? "attention_tile" : "attention_group",
                                   .kernel = "attention",

@@ -15,7 +15,7 @@ typedef struct clf_tiling {
 } clf_tiling;
 
 // For cl/attention_tile.cl, or with `gradient` its attention_backward.
-clf_tiling clf_tile_for_cpu(const clf_profile *profile, int head_width, bool gradient);
+clf_tiling clf_tile_for_cpu(const clf_device *device, int head_width, bool gradient);
 // The same for cl/attention_group.cl.
 clf_tiling clf_tile_for_gpu(const clf_profile *profile, int max_group, int head_width,
                             bool gradient);

@@ -20,7 +20,7 @@ static clf_kernel_spec spec_of(const char *file, const char *kernel, clf_tiling 
 static void backward_on_cpu(clf_run *run, clf_tensor dq, clf_tensor dk, clf_tensor dv,
                             clf_tensor dy, clf_tensor y, clf_attention a, clf_cost cost) {
     const int head_width = y.cols / a.heads;
-    const clf_tiling t = clf_tile_for_cpu(clf_device_profile(run->device), head_width, true);
+    const clf_tiling t = clf_tile_for_cpu(run->device, head_width, true);
     const clf_kernel_spec spec = spec_of("attention_tile", "attention_backward", t, head_width,
                                          a.dropout, false, clf_is_half(y));
     const clf_arg arguments[] = {
