@@ -10,21 +10,27 @@
 #define SOURCE 0
 #endif
 
+// VALUES: four from p on.
 #if SOURCE == 0
 typedef float source;
 #define VALUE(p, i) ((p)[i])
+#define VALUES(p) vload4(0, p)
 #elif SOURCE == 1
 typedef half source;
 #define VALUE(p, i) vload_half(i, p)
+#define VALUES(p) vload_half4(0, p)
 #elif SOURCE == 2
 typedef ushort source;
 #define VALUE(p, i) as_float((uint)(p)[i] << 16)
-#elif SOURCE == 4
+#define VALUES(p) as_float4(convert_uint4(vload4(0, p)) << 16)
+#else
+#if SOURCE == 4
 typedef short source;
-#define VALUE(p, i) ((float)(p)[i])
 #else
 typedef char source;
+#endif
 #define VALUE(p, i) ((float)(p)[i])
+#define VALUES(p) convert_float4(vload4(0, p))
 #endif
 
 // value = element * scale, or element / scale if `divide`; scale_count is 0, 1 or `rows`.
@@ -66,15 +72,34 @@ __kernel void pack_int8(TENSOR(char, to), const ulong panel_stride, const ulong 
     USE(scales);
     const float scale = scale_count == 0 ? 1.0f : scales[scale_count == 1 ? 0 : r];
     __global const source *element = from + (ulong)r * cols;
-    float most = 0.0f, zero = 0.0f;
-    for (int c = 0; c < cols; c++) {
+    const int fours = cols & ~3;
+    float4 tops = 0.0f, zeros = 0.0f; // a zero becomes NaN where an element is none, or infinite
+    for (int c = 0; c < fours; c += 4) {
+        const float4 v = VALUES(element + c);
+        tops = fmax(tops, fabs(v));
+        zeros += v * 0.0f;
+    }
+    float most = max4(tops), zero = sum4(zeros);
+    for (int c = fours; c < cols; c++) {
         most = fmax(most, fabs(VALUE(element, c)));
-        zero += VALUE(element, c) * 0.0f; // NaN where the element is none, or infinite
+        zero += VALUE(element, c) * 0.0f;
     }
     const float inverse = most > 0.0f && zero == 0.0f ? (float)limit / most : 0.0f;
     const int at = first + r;
     to += panel_stride * (ulong)(at >> 4) + (ulong)((at & 15) * interleave);
-    for (int c = 0; c < cols; c++) {
+    for (int c = 0; c < fours; c += 4) {
+        const char4 q = convert_char4(convert_int4(rint(VALUES(element + c) * inverse)) + offset);
+        if (interleave == 4) {
+            *(__global char4 *)(to + row_stride * (c / 4)) = q;
+        } else {
+            __global char *line = to + row_stride * c;
+            line[0] = q.x;
+            line[row_stride] = q.y;
+            line[2 * row_stride] = q.z;
+            line[3 * row_stride] = q.w;
+        }
+    }
+    for (int c = fours; c < cols; c++) {
         const int value = (int)rint(VALUE(element, c) * inverse) + offset;
         to[row_stride * (c / interleave) + c % interleave] = (char)value;
     }

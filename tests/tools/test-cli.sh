@@ -441,6 +441,11 @@ test_convert() {
     local kind weights
     run score -m "$model" "$tmp/sources" "$tmp/targets"
     cp "$tmp/out" "$tmp/scores"
+    for weights in f16 int8; do
+        run score -m "$model" --weights $weights "$tmp/sources" "$tmp/targets"
+        check "weights in $weights: scores" scores_within 0.5
+    done
+    refuses 2 "--weights" score -m "$model" --weights f64 "$tmp/sources" "$tmp/targets"
     for kind in huggingface ctranslate2; do
         for weights in f32 f16; do
             run convert "$model" -o "$tmp/converted/$kind-$weights" -f $kind -w $weights

@@ -60,12 +60,13 @@ static void check_decode(clf_translator *t, char **row) {
     }
 }
 
-static void check_model(clf_device *device, const char *name, bool exact) {
+static void check_model(clf_device *device, const char *name, bool exact, clf_weights weights) {
+    const clf_translator_options options = {.weights = weights};
     golden_table table;
     clf_translator *t;
     char path[4400];
     snprintf(path, sizeof path, "%s/v2/%s", models_path, name);
-    if (!CLF_ASSERT_OK(clf_translator_open(device, path, NULL, &t))) return;
+    if (!CLF_ASSERT_OK(clf_translator_open(device, path, &options, &t))) return;
     CU_ASSERT_FATAL(golden_open(models_path, "EXPECTED.tsv", &table));
     int scored = 0, decoded = 0;
     for (size_t i = 0; i < table.count; i++) {
@@ -84,15 +85,18 @@ static void check_model(clf_device *device, const char *name, bool exact) {
 }
 
 static void float_on(clf_device *device) {
-    check_model(device, "aren-transliteration", true);
+    check_model(device, "aren-transliteration", true, CLF_WEIGHTS_MODEL);
+    check_model(device, "aren-transliteration", false, CLF_WEIGHTS_F16);
+    check_model(device, "aren-transliteration", false, CLF_WEIGHTS_INT8);
 }
 
 static void int16_on(clf_device *device) {
-    check_model(device, "aren-transliteration-i16", false);
+    check_model(device, "aren-transliteration-i16", false, CLF_WEIGHTS_MODEL);
 }
 
 static void int8_on(clf_device *device) {
-    check_model(device, "aren-transliteration-i8", false);
+    check_model(device, "aren-transliteration-i8", false, CLF_WEIGHTS_MODEL);
+    check_model(device, "aren-transliteration-i8", false, CLF_WEIGHTS_F32);
 }
 
 static void test_float(void) {

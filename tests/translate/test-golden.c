@@ -12,7 +12,8 @@
 
 static clf_translator *open_golden(clf_device *device, const char *name) {
     clf_translator *t = NULL;
-    CLF_ASSERT_OK(clf_translator_open(device, clf_test_golden(name), NULL, &t));
+    const clf_translator_options options = {.weights = CLF_WEIGHTS_F32};
+    CLF_ASSERT_OK(clf_translator_open(device, clf_test_golden(name), &options, &t));
     return t;
 }
 
