@@ -141,7 +141,6 @@ void clf_optimizer_update(clf_run *run, clf_optimizer *optimizer, double rate, d
                     flat(optimizer->copies[SECOND_MOMENT], at),
                     flat(optimizer->copies[AVERAGE], at), adam);
     }
-    clf_optimizer_skip(run, optimizer);
 }
 
 void clf_optimizer_skip(clf_run *run, clf_optimizer *optimizer) {

@@ -8,7 +8,9 @@
 
 enum {
     SLICE_BYTES = 32 << 20, // of logits that stand in memory at once ...
-    LEAST_ROWS = 64         // ... but so many rows, or products become slow
+    LEAST_ROWS = 64,        // ... but so many rows, or products become slow
+    ROW_UNIT = 256,         // and multiples of this: products cut their rows so
+    TERMS = 2048            // of a sum of a product, so that what is read again stays in a cache
 };
 
 // Both stacks of one pass.
@@ -68,6 +70,7 @@ static head make_head(clf_run *run, const clf_model *model, clf_arena *arena, in
     const int vocabulary = model->config.target_vocabulary, padded = (vocabulary + 15) / 16 * 16;
     int slice = SLICE_BYTES / (int)sizeof(float) / padded;
     if (slice < LEAST_ROWS) slice = LEAST_ROWS;
+    if (slice > ROW_UNIT) slice -= slice % ROW_UNIT;
     if (slice > rows) slice = rows;
     const clf_tensor logits = clf_arena_take(run, arena, slice, padded, CLF_F32);
     return (head){run, model, arena, clf_tensor_cols(logits, 0, vocabulary)};
@@ -82,6 +85,19 @@ static clf_tensor compute_logits(const head *h, clf_tensor hidden, int first) {
     clf_op_linear(h->run, logits, clf_tensor_rows(hidden, first, rows), output->weight,
                   (clf_linear){.bias = output->bias});
     return logits;
+}
+
+// y (R, C) = x (R, V) . w, a slice of V at a time unless y is too coarse to add slices up in it.
+static void multiply_long(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w) {
+    const int most = y.dtype == CLF_F32 ? TERMS : x.cols;
+    for (int first = 0; first < x.cols; first += most) {
+        const int count = x.cols - first < most ? x.cols - first : most;
+        clf_weight part = w;
+        part.data.offset += w.row_stride * (uint64_t)first;
+        part.k = count;
+        clf_op_linear(run, y, clf_tensor_cols(x, first, count), part,
+                      (clf_linear){.residual = first > 0 ? y : (clf_tensor){0}});
+    }
 }
 
 // Losses of all rows; with gradients also those of the output projection, and of `hidden` in
@@ -104,8 +120,7 @@ static void loss(const head *h, clf_model *gradients, clf_tensor dhidden, clf_te
         if (!gradients) continue;
         clf_op_linear_backward(run, gradients->output.weight, gradients->output.bias,
                                clf_tensor_rows(hidden, first, rows), logits, h->arena);
-        clf_op_linear(run, clf_tensor_rows(dhidden, first, rows), logits, transposed,
-                      (clf_linear){0});
+        multiply_long(run, clf_tensor_rows(dhidden, first, rows), logits, transposed);
     }
 }
 
