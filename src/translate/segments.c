@@ -139,7 +139,7 @@ int clf_default_batch_tokens(const clf_translator *translator) {
     // a GPU enough rows to fill it; on a CPU just enough that products of matrices run at full
     // speed while activations stay near the caches.
     bool gpu = caps->kind <= CLF_DEVICE_INTEGRATED_GPU;
-    uint64_t memory = gpu ? caps->global_memory / 8 : 280 << 20, most = gpu ? 32768 : 8192;
+    uint64_t memory = gpu ? caps->global_memory / 8 : 200 << 20, most = gpu ? 32768 : 5120;
     uint64_t position =
         (uint64_t)config->decoder.layers * (uint64_t)clf_model_cache_width(config) * sizeof(float);
     uint64_t tokens = memory / (position * 4 / 3);
