@@ -152,7 +152,7 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
 
 #if PREFETCH
     // Each group of rows brings a part of the next panels into the cache while it works.
-    const int next = min(column + NC, ((n + 15) & ~15) - NC);
+    const int next = max(min(column + NC, ((n + 15) & ~15) - NC), 0);
     __global const W *coming = w + panel_stride * (ulong)(next >> 4);
     const uint pace = ((uint)NC << 12) / (uint)get_num_groups(0);
     uint line = (uint)get_group_id(0) * (uint)k_count * pace;

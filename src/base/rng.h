@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 typedef struct clf_rng {
     uint64_t state; // any value is a good seed
@@ -20,6 +21,13 @@ static inline uint64_t clf_rng_next(clf_rng *rng) {
 // Uniform in [low, high).
 static inline float clf_rng_uniform(clf_rng *rng, float low, float high) {
     return low + (high - low) * (float)(clf_rng_next(rng) >> 40) * 0x1p-24f;
+}
+
+// `count` numbers in [-1, 1), freed by free(); NULL if there is no memory.
+static inline float *clf_rng_numbers(clf_rng *rng, size_t count) {
+    float *numbers = malloc(count * sizeof *numbers);
+    for (size_t i = 0; numbers && i < count; i++) numbers[i] = clf_rng_uniform(rng, -1, 1);
+    return numbers;
 }
 
 // Uniform in [0, bound); bound > 0.

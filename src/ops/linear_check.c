@@ -11,13 +11,6 @@
 #define N       771
 #define SAMPLES 400 // elements of y that are compared
 
-static float *random_numbers(clf_rng *rng, size_t count) {
-    float *data = malloc(count * sizeof *data);
-    if (!data) return NULL;
-    for (size_t i = 0; i < count; i++) data[i] = clf_rng_uniform(rng, -1, 1);
-    return data;
-}
-
 // Any order of a float sum of K products stays within K rounding errors of the sum of magnitudes.
 static bool element_is_right(const float *x, const float *column, float y) {
     double sum = 0, magnitude = 0;
@@ -46,8 +39,8 @@ bool clf_linear_check(clf_device *device, clf_gemm variant, int row_class) {
     clf_rng rng = {.state = 1};
     clf_run run = clf_run_begin(device);
     clf_arena *arena = NULL;
-    float *host_x = random_numbers(&rng, (size_t)rows * K);
-    float *host_w = random_numbers(&rng, (size_t)N * K);
+    float *host_x = clf_rng_numbers(&rng, (size_t)rows * K);
+    float *host_w = clf_rng_numbers(&rng, (size_t)N * K);
     float *host_y = calloc((size_t)rows * N, sizeof *host_y);
     bool right = false;
     if (!host_x || !host_w || !host_y) {

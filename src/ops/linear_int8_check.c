@@ -15,12 +15,6 @@
 #define TIMED_ROWS  64
 #define TIMED_WIDTH 512
 
-static float *random_numbers(clf_rng *rng, size_t count) {
-    float *data = malloc(count * sizeof *data);
-    for (size_t i = 0; data && i < count; i++) data[i] = clf_rng_uniform(rng, -1, 1);
-    return data;
-}
-
 static float largest(const float *x, int count) {
     float most = 0;
     for (int i = 0; i < count; i++) most = fmaxf(most, fabsf(x[i]));
@@ -69,7 +63,7 @@ static void multiply(clf_run *run, clf_arena *arena, clf_int8 kind, const float 
 
 static bool is_right(clf_run *run, clf_arena *arena, clf_int8 kind) {
     clf_rng rng = {.state = 1};
-    float *x = random_numbers(&rng, ROWS * K), *w = random_numbers(&rng, N * K);
+    float *x = clf_rng_numbers(&rng, ROWS * K), *w = clf_rng_numbers(&rng, N * K);
     float *y = calloc(ROWS * N, sizeof *y);
     bool right = false;
     if (x && w && y) {

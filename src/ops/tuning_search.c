@@ -360,9 +360,8 @@ static clf_status prepare(search *s) {
     const int rows = class_rows[CLF_ROW_CLASSES - 1];
     clf_rng rng = {.state = 1};
     clf_run run = clf_run_begin(s->device);
-    float *numbers = malloc(sizeof *numbers * K * N);
+    float *numbers = clf_rng_numbers(&rng, (size_t)K * N);
     if (!numbers) return clf_fail_memory();
-    for (size_t i = 0; i < (size_t)K * N; i++) numbers[i] = clf_rng_uniform(&rng, -1, 1);
     clf_run_fail(&run, clf_arena_create(s->device, "tuning", "nothing", &s->arena));
     if (run.status != CLF_OK) goto done;
     s->x = clf_arena_take(&run, s->arena, rows, K, CLF_F32);

