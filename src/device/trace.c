@@ -19,6 +19,7 @@ typedef struct pending {
     cl_event before, event; // `before` may be NULL
     size_t entry;
     clf_track track;
+    clf_cost cost;
 } pending;
 
 struct clf_recorder {
@@ -55,12 +56,16 @@ static void write_track_name(struct clf_recorder *recorder, int track, const cha
     fputs("\"}}", recorder->trace);
 }
 
-static void write_span(struct clf_recorder *recorder, int track, const char *name, int64_t begin,
-                       int64_t end) {
+static void write_span(struct clf_recorder *recorder, int track, const char *name, clf_cost cost,
+                       int64_t begin, int64_t end) {
     fputs(",\n{\"name\":\"", recorder->trace);
     write_escaped(recorder->trace, name);
-    fprintf(recorder->trace, "\",\"ph\":\"X\",\"pid\":1,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f}",
-            track, (double)(begin - recorder->start) * 1e-3, (double)(end - begin) * 1e-3);
+    fprintf(recorder->trace, "\",\"ph\":\"X\",\"pid\":1,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f", track,
+            (double)(begin - recorder->start) * 1e-3, (double)(end - begin) * 1e-3);
+    if (cost.bytes > 0 || cost.flops > 0)
+        fprintf(recorder->trace, ",\"args\":{\"bytes\":%.0f,\"flops\":%.0f}", cost.bytes,
+                cost.flops);
+    fputc('}', recorder->trace);
 }
 
 // The file is written as things happen: a long run's trace does not pile up in memory.
@@ -171,7 +176,7 @@ static bool find_entry(struct clf_recorder *recorder, const char *name, size_t *
 
 void clf_recorder_add(struct clf_recorder *recorder, clf_track track, const char *name,
                       clf_cost cost, cl_event before, cl_event event) {
-    pending p = {.before = before, .event = event, .track = track};
+    pending p = {.before = before, .event = event, .track = track, .cost = cost};
     if (!find_entry(recorder, name, &p.entry) || !clf_array_push(&recorder->pending, p)) {
         if (before) clReleaseEvent(before);
         clReleaseEvent(event);
@@ -195,8 +200,8 @@ static void harvest_one(struct clf_recorder *recorder, const pending *p) {
     entry->seconds += (double)(end - begin) * 1e-9;
     if (recorder->trace) {
         pthread_mutex_lock(&recorder->mutex);
-        write_span(recorder, p->track, entry->name, (int64_t)begin + recorder->clock_offset,
-                   (int64_t)end + recorder->clock_offset);
+        write_span(recorder, p->track, entry->name, p->cost,
+                   (int64_t)begin + recorder->clock_offset, (int64_t)end + recorder->clock_offset);
         pthread_mutex_unlock(&recorder->mutex);
     }
     if (p->before) clReleaseEvent(p->before);
@@ -238,7 +243,7 @@ void clf_phase_end(clf_device *device, const char *name, int64_t begin) {
     if (!recorder || !recorder->trace) return;
     int64_t end = clf_clock();
     pthread_mutex_lock(&recorder->mutex);
-    write_span(recorder, host_track(recorder), name, begin, end);
+    write_span(recorder, host_track(recorder), name, (clf_cost){0}, begin, end);
     pthread_mutex_unlock(&recorder->mutex);
 }
 
