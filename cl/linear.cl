@@ -4,9 +4,10 @@
 //
 // A work-item keeps MR rows x NC columns of y in registers, the columns as vectors of VW floats. A
 // work-group has WX work-items along the columns and KL that share K: each sums one slice, then the
-// slices are added in order. On a CPU both are 1. Groups count rows first, so that columns of w
-// stay in the cache while the rows pass. An element of y is the same for every MR, NC and WX: the
-// order of its sum depends on KL alone.
+// slices are added in order. On a CPU both are 1. Groups are (tile of a block of rows, columns, block
+// of rows): a panel of w stays in the first levels' cache while the tiles pass, the block in the
+// second while the panels pass. An element of y is the same for every MR, NC and WX: the order of
+// its sum depends on KL alone.
 //
 //   MR  1 to 12        NC  VW to 64, a power of two      WX, KL  any
 //   FMA 1: the device promises that fma() is fast or right; 0: mad(), which may be fused too
@@ -65,6 +66,7 @@
 #endif
 
 #define NV (NC / VW)
+#define FIRST_ROW ((int)(get_group_id(2) * get_num_groups(0) + get_group_id(0)) * MR)
 
 #ifdef __has_builtin
 #define PREFETCH (LANES == 1 && NC >= 16 && __has_builtin(__builtin_prefetch))
@@ -132,7 +134,10 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
     USE(scales);
     USE(bias);
     USE(residual);
-    const int row = (int)get_group_id(0) * MR;
+    const int row = FIRST_ROW;
+#if KL == 1 // there are no barriers
+    if (row >= m) return;
+#endif
     const int column = ((int)get_group_id(1) * WX + (int)get_local_id(0)) * NC;
     const int slice = (int)get_local_id(1);
     const int slice_length = (k_count + KL - 1) / KL;
@@ -314,7 +319,8 @@ __kernel void linear_int8(TENSOR(float, y), const ulong y_stride, TENSOR(const c
     USE(scales);
     USE(bias);
     USE(residual);
-    const int row = (int)get_group_id(0) * MR;
+    const int row = FIRST_ROW;
+    if (row >= m) return;
     const int column = (int)get_group_id(1) * WX * NC + (int)get_local_id(0) * VW;
     const int last = ((n + 15) & ~15) - VW;
 

@@ -97,22 +97,16 @@ inline void pack_columns(__local floatv *block, __global const DY *dy, int strid
     }
 }
 
-// Copies a block of x: tiles of MR columns, each RB rows tall. Halfs convert slowly one by one: eight
-// columns at once, of which the next row overwrites those past MR.
-#if MR % 4 == 0
+// Copies a block of x: tiles of MR columns, each RB rows tall. Up to eight columns at once, of which
+// the next row overwrites those past MR.
+#if MR <= 8
 #if HALF & 1
 #define LOAD_X4(p) vload_half4(0, p)
 #else
 #define LOAD_X4(p) vload4(0, p)
 #endif
 inline void pack_row(__local float *to, __global const X *x) {
-#pragma unroll
-    for (int i = 0; i < MR; i += 4) vstore4(LOAD_X4(x + i), 0, to + i);
-}
-#define PACK_READS MR
-#elif HALF & 1 && MR <= 8
-inline void pack_row(__local float *to, __global const half *x) {
-    vstore8((float8)(vload_half4(0, x), vload_half4(1, x)), 0, to);
+    vstore8((float8)(LOAD_X4(x), LOAD_X4(x + 4)), 0, to);
 }
 #define PACK_READS 8
 #else
@@ -143,11 +137,21 @@ inline void sum_columns(__global float *db, __local const floatv *block, int row
     }
 }
 
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch)
+#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2)
+#endif
+#endif
+#ifndef PREFETCH
+#define PREFETCH(p)
+#endif
+
 // Adds tile^T . panel to the MR k-values from k on and the NC columns from `column` on, of which `ks`
-// and `columns` exist.
+// and `columns` exist. Meanwhile it brings rows of the next blocks into the cache.
 inline void multiply_tile(__global float *dw, const ulong panel_stride, const ulong row_stride,
                           __local const float *tile, __local const floatv *panel, int rows, int k,
-                          int ks, int column, int columns) {
+                          int ks, int column, int columns, __global const X *next_x,
+                          __global const DY *next_dy) {
     floatv sum[MR][NV];
 #pragma unroll
     for (int i = 0; i < MR; i++) {
@@ -158,6 +162,10 @@ inline void multiply_tile(__global float *dw, const ulong panel_stride, const ul
         floatv values[NV];
 #pragma unroll
         for (int v = 0; v < NV; v++) values[v] = panel[r * NV + v];
+        if (r % 8 == 0) {
+            PREFETCH(next_x + r / 8 * (64 / sizeof(X)));
+            PREFETCH(next_dy + r / 8 * (64 / sizeof(DY)));
+        }
 #pragma unroll
         for (int i = 0; i < MR; i++) {
             const float value = tile[r * MR + i];
@@ -189,21 +197,27 @@ __kernel void weight_gradient(TENSOR(float, dw), const ulong panel_stride, const
     CHOOSE_PART(get_group_id(2))
     const int column = (int)get_group_id(0) * column_block;
     const int columns = min(column_block, n - column);
-    const int k_end = min(k_count, ((int)get_group_id(1) + 1) * k_block);
+    const int k_begin = (int)get_group_id(1) * k_block, k_end = min(k_count, k_begin + k_block);
     const int end = min(rows, ((int)get_group_id(2) + 1) * slice_rows);
     for (int row = (int)get_group_id(2) * slice_rows; row < end; row += RB) {
         const int count = min(RB, end - row);
         pack_columns(block, ROW(dy, row) + column, dy_stride, count, columns);
         if (db && get_group_id(1) == 0) sum_columns(db + column, block, count, columns);
-        for (int first = (int)get_group_id(1) * k_block; first < k_end; first += KB) {
+        for (int first = k_begin; first < k_end; first += KB) {
             const int ks = min(KB, k_end - first);
             pack_rows(tiles, ROW(x, row) + first, x_stride, count, ks);
+            // The next block of x, and the next of dy if that belongs to other rows.
+            const bool last = first + KB >= k_end;
+            const int next = last ? k_begin : first + KB, next_row = last ? row + RB : row;
+            int r = 0;
             // A panel stays in the first level's cache while the tiles pass.
             for (int c = 0; c < columns; c += NC) {
-                for (int k = 0; k < ks; k += MR)
+                for (int k = 0; k < ks; k += MR, r++) {
                     multiply_tile(dw, panel_stride, row_stride, tiles + k / MR * TILE,
                                   block + c / NC * (PANEL / VW), count, first + k, ks - k, column + c,
-                                  columns - c);
+                                  columns - c, ROW(x, min(next_row + r, rows - 1)) + next,
+                                  ROW(dy, min(row + RB + r, rows - 1)) + column);
+                }
             }
         }
     }

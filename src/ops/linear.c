@@ -8,6 +8,8 @@
 #include "ops/shape.h"
 #include "ops/tuning.h"
 
+#define BLOCK_BYTES (256 << 10) // of x that should stay in the second level's cache
+
 static bool on_cpu(const clf_device *device) {
     return clf_device_profile(device)->lanes == 1;
 }
@@ -54,6 +56,17 @@ static int fitting_lanes(clf_run *run, clf_linear_state *state, int row_class, c
     return *known;
 }
 
+clf_range clf_linear_range(const clf_device *device, int rows, int tile_rows, size_t row_bytes,
+                           int column_groups) {
+    const int tiles = clf_ceil_divide(rows, tile_rows);
+    const size_t tile_bytes = row_bytes * (size_t)tile_rows;
+    int most = tiles; // of a block
+    if (on_cpu(device)) most = tile_bytes < BLOCK_BYTES / 8 ? (int)(BLOCK_BYTES / tile_bytes) : 8;
+    const int blocks = clf_ceil_divide(tiles, most);
+    return (clf_range){
+        .groups = {(size_t)clf_ceil_divide(tiles, blocks), (size_t)column_groups, (size_t)blocks}};
+}
+
 static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear e) {
     clf_linear_state *state = clf_linear_state_get(run);
     if (!state) return;
@@ -65,10 +78,11 @@ static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, cl
                       8 * (w.data.dtype == CLF_I8);
     const int lanes = fitting_lanes(run, state, row_class, tile, e.activation, types);
     const clf_kernel_spec spec = panel_spec(state, run->device, tile, lanes, e.activation, types);
-    const clf_range range = {
-        .groups = {(size_t)clf_ceil_divide(y.rows, tile.rows),
-                   (size_t)clf_ceil_divide(clf_ceil_divide(w.n, tile.columns), lanes), 1},
-        .local = {(size_t)lanes, (size_t)state->tuning.slices, 1}};
+    clf_range range = clf_linear_range(run->device, y.rows, tile.rows,
+                                       (size_t)clf_dtype_size(x.dtype) * (size_t)w.k,
+                                       clf_ceil_divide(clf_ceil_divide(w.n, tile.columns), lanes));
+    range.local[0] = (size_t)lanes;
+    range.local[1] = (size_t)state->tuning.slices;
     const double m = y.rows, k = w.k, n = w.n;
     const clf_cost cost = {.bytes = clf_dtype_size(x.dtype) * m * k +
                                     clf_dtype_size(w.data.dtype) * k * n +

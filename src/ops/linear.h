@@ -3,6 +3,7 @@
 #ifndef CLF_OPS_LINEAR_H
 #define CLF_OPS_LINEAR_H
 
+#include "device/launch.h"
 #include "ops/ops.h"
 
 // clf_op_linear by this variant, checked or not. CLBlast needs a plain weight, and cannot do
@@ -32,6 +33,10 @@ const char *clf_int8_name(clf_int8 kind);
 bool clf_linear_check_int8(clf_run *run, clf_int8 kind, bool faster);
 // Whether the weight is float, half, or int8 with its scales.
 bool clf_weight_fits(clf_weight w);
+
+// The groups of cl/linear.cl for tiles of that many rows, of x with `row_bytes` in a row.
+clf_range clf_linear_range(const clf_device *device, int rows, int tile_rows, size_t row_bytes,
+                           int column_groups);
 
 // clf_op_linear with a weight of int8 that is not CLF_INT8_PLAIN.
 void clf_linear_run_int8(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w,

@@ -20,14 +20,14 @@ static bool on_cpu(const clf_device *device) {
     return clf_device_profile(device)->lanes == 1;
 }
 
-// As many sums as the registers hold: 12 x 32 of the 32 registers of 16 floats, 6 x 16 of the 16
+// As many sums as the registers hold: 6 x 64 of the 32 registers of 16 floats, 6 x 16 of the 16
 // registers of 8. The blocks of dy and x take a part of the second level's cache, a panel and a
 // tile of them the first level's.
 static void plan_cpu(const clf_caps *caps, gradient_plan *plan) {
     const int width = caps->native_float_width;
     plan->vector = width >= 16 ? 16 : width >= 8 ? 8 : 4;
-    plan->tile_rows = width >= 16 ? 12 : 6;
-    plan->tile_columns = 2 * plan->vector;
+    plan->tile_rows = 6;
+    plan->tile_columns = (width >= 16 ? 4 : 2) * plan->vector;
     plan->lanes = 1;
     plan->rows = 128;
     plan->columns = 256;

@@ -66,9 +66,9 @@ static void multiply(clf_run *run, clf_tensor y, clf_weight w, clf_linear e) {
     // Equal blocks of rows waste least.
     t.rows = clf_ceil_divide(y.rows, clf_ceil_divide(y.rows, t.rows));
     const clf_kernel_spec spec = spec_of(&t, w.int8, e.activation);
-    const clf_range range = {.groups = {(size_t)clf_ceil_divide(y.rows, t.rows),
-                                        (size_t)clf_ceil_divide(w.n, t.columns * t.lanes)},
-                             .local = {(size_t)t.lanes}};
+    clf_range range = clf_linear_range(run->device, y.rows, t.rows, (size_t)q.cols,
+                                       clf_ceil_divide(w.n, t.columns * t.lanes));
+    range.local[0] = (size_t)t.lanes;
     const double m = y.rows, k = w.k, n = w.n;
     const clf_cost cost = {.bytes = m * k + k * n + 4 * m * n, .flops = 2 * m * k * n};
     const clf_arg arguments[] = {
