@@ -9,6 +9,8 @@
 #include "model/parts.h"
 #include "ops/backward.h"
 
+#define LOAD_BYTES (8 << 20) // of a matrix that are loaded at a time
+
 // Where the parameters of a layer live in clf_layer.
 #define LAYER_LINEAR(kind, member)                                                                 \
     [kind] = offsetof(clf_layer, member.weight), [kind##_BIAS] = offsetof(clf_layer, member.bias)
@@ -75,15 +77,28 @@ static void place_params(clf_run *run, clf_model *model, const clf_param *params
     if (model->config.tie_output) model->output.weight = decoder->embedding;
 }
 
+// Some rows at a time, each released at once: a large matrix should not stand in memory twice.
 static void load_matrix(clf_run *run, clf_weight weight, const clf_piece *pieces, int count,
-                        clf_arena *staging) {
-    for (int i = 0, row = 0; i < count; row += pieces[i++].rows) {
-        clf_weight_write(run, weight, row, &pieces[i], staging);
+                        clf_param_source source, clf_arena *staging) {
+    for (int i = 0, first = 0; i < count; first += pieces[i++].rows) {
+        const size_t row = (size_t)clf_dtype_size(pieces[i].dtype) * (size_t)pieces[i].cols;
+        const int most = (int)(LOAD_BYTES / row) + 1;
+        for (int r = 0; r < pieces[i].rows; r += most) {
+            clf_piece part = pieces[i];
+            part.data = (const char *)part.data + (size_t)r * row;
+            part.rows = part.rows - r < most ? part.rows - r : most;
+            if (part.scale_count > 1) {
+                part.scales += r;
+                part.scale_count = part.rows;
+            }
+            clf_weight_write(run, weight, first + r, &part, staging);
+            source.release(source.self, &part);
+        }
     }
 }
 
 static void load_table(clf_run *run, clf_tensor table, const clf_piece *pieces, int count,
-                       clf_arena *staging) {
+                       clf_param_source source, clf_arena *staging) {
     // A vector in several pieces is cut by columns, as its matrix is by rows.
     for (int i = 0, at = 0; i < count; i++) {
         bool vector = table.rows == 1;
@@ -96,6 +111,7 @@ static void load_table(clf_run *run, clf_tensor table, const clf_piece *pieces, 
         clf_tensor part =
             vector ? clf_tensor_cols(table, at, length) : clf_tensor_rows(table, at, length);
         clf_tensor_write_piece(run, part, &piece, staging);
+        source.release(source.self, &pieces[i]);
         at += length;
     }
 }
@@ -108,11 +124,10 @@ static void load_param(clf_run *run, clf_model *model, const clf_param *param,
     if (run->status != CLF_OK) return;
     void *place = clf_model_place(model, param);
     if (param->matrix) {
-        load_matrix(run, *(clf_weight *)place, pieces, count, staging);
+        load_matrix(run, *(clf_weight *)place, pieces, count, source, staging);
     } else {
-        load_table(run, *(clf_tensor *)place, pieces, count, staging);
+        load_table(run, *(clf_tensor *)place, pieces, count, source, staging);
     }
-    for (int i = 0; i < count; i++) source.release(source.self, &pieces[i]);
 }
 
 static void load_params(clf_run *run, clf_model *model, const clf_param *params, int count,

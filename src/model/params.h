@@ -63,7 +63,7 @@ typedef struct clf_param_source {
     void *self;
     clf_status (*find)(void *self, const clf_param *param, clf_piece pieces[CLF_MAX_PIECES],
                        int *count);
-    // The piece was uploaded; its pages may leave memory.
+    // Rows of a piece, or all of it, were uploaded; their pages may leave memory.
     void (*release)(void *self, const clf_piece *piece);
 } clf_param_source;
 
