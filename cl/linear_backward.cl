@@ -138,11 +138,13 @@ inline void sum_columns(__global float *db, __local const floatv *block, int row
 }
 
 #ifdef __has_builtin
-#if __has_builtin(__builtin_prefetch)
+#define HAS_PREFETCH (NC >= 16 && __has_builtin(__builtin_prefetch))
+#else
+#define HAS_PREFETCH 0
+#endif
+#if HAS_PREFETCH
 #define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2)
-#endif
-#endif
-#ifndef PREFETCH
+#else
 #define PREFETCH(p)
 #endif
 
