@@ -156,7 +156,9 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
     }
 
 #if PREFETCH
-    // Each group of rows brings a part of the next panels into the cache while it works.
+    // Each group of rows brings a part of the next panels into the cache while it works, at most all
+    // lines that it reads itself.
+    const uint burst = get_num_groups(0) == 1 ? NC / 16 : 1;
     const int next = max(min(column + NC, ((n + 15) & ~15) - NC), 0);
     __global const W *coming = w + panel_stride * (ulong)(next >> 4);
     const uint pace = ((uint)NC << 12) / (uint)get_num_groups(0);
@@ -176,7 +178,8 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
 #pragma unroll
         for (int v = 0; v < NV; v++) columns[v] = LOAD_WEIGHTS(panels[v] + row_stride * k);
 #if PREFETCH
-        __builtin_prefetch((const void *)(size_t)(coming + 16 * (line >> 16)), 0, 2);
+        for (uint i = 0; i < burst; i++)
+            __builtin_prefetch((const void *)(size_t)(coming + 16 * ((line >> 16) + i)), 0, 2);
         line += pace;
 #endif
 #ifdef BLOCK
