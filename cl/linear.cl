@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// y (M, N) = act(x (M, K) . w (K, N) + bias (1, N)) + residual (M, N) and what belongs to it.
+// y (M, N) = act(x (M, K) . w (K, N) + bias (1, N)) + residual (M, N).
 // Element (k, n) of w stands at panel_stride * (n / 16) + row_stride * k + n % 16.
 //
 // A work-item keeps MR rows x NC columns of y in registers, the columns as vectors of VW floats. A
@@ -38,15 +38,12 @@
 #define DOT 0
 #endif
 
+#include "finish.cl"
+
 #if HALF & 1
 #define X half
 #else
 #define X float
-#endif
-#if HALF & 2
-#define Y half
-#else
-#define Y float
 #endif
 #if INT8
 #define W char
@@ -74,40 +71,11 @@
 #define PREFETCH 0
 #endif
 
-// Whether a compiler contracts a * b + c could depend on MR, and so the result.
-#pragma OPENCL FP_CONTRACT OFF
-
 #if FMA
 #define MULADD(a, b, c) fma((floatv)(a), b, c)
 #else
 #define MULADD(a, b, c) mad((floatv)(a), b, c)
 #endif
-
-// For ACTIVATE (prelude.cl), scalars and vectors alike.
-#define ERF(x) erf(x)
-#define TANH(x) tanh(x)
-#define SWISH(x, k) ((x) / (1.0f + exp(-(k) * (x))))
-
-// Writes VW columns, of which `left` exist. bias and residual may be NULL.
-static void finish(floatv value, __global Y *y, __global const float *bias,
-                   __global const Y *residual, int left) {
-    if (left >= VW) {
-        if (bias) value += LOADV(bias);
-        value = ACTIVATE(floatv, value);
-        if (residual) value += LOAD(Y, residual);
-        STORE(Y, value, y);
-        return;
-    }
-    float part[VW];
-    STOREV(value, part);
-    for (int i = 0; i < left; i++) {
-        float one = part[i];
-        if (bias) one += bias[i];
-        one = ACTIVATE(float, one);
-        if (residual) one += GET(Y, residual, i);
-        SET(Y, one, y, i);
-    }
-}
 
 #if DOT == 0
 #if HALF & 1 && LANES == 1
@@ -229,46 +197,6 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
             finish(sum[r][v], y + (row + r) * y_stride + c, bias ? bias + c : 0,
                    residual ? residual + (row + r) * residual_stride + c : 0, n - c);
         }
-    }
-}
-
-// y = act(y + bias) + residual, after a product by CLBlast. Group (row, share of its columns).
-__kernel void epilogue(TENSOR(Y, y), const ulong y_stride, TENSOR(const float, bias),
-                       TENSOR(const Y, residual), const ulong residual_stride, const int n) {
-    USE(y);
-    USE(bias);
-    USE(residual);
-    const size_t row = get_group_id(0);
-    y += row * y_stride;
-    if (residual) residual += row * residual_stride;
-    for (int c = (int)get_global_id(1) * VW; c < n; c += (int)get_global_size(1) * VW) {
-        floatv value;
-        if (c + VW <= n) {
-            value = LOAD(Y, y + c);
-        } else {
-            float part[VW];
-            for (int i = 0; i < VW; i++) part[i] = c + i < n ? GET(Y, y, c + i) : 0.0f;
-            value = LOADV(part);
-        }
-        finish(value, y + c, bias ? bias + c : 0, residual ? residual + c : 0, n - c);
-    }
-}
-
-// y (R, F) = act(x[:, 0:F]) * x[:, F:2F]. Group (row, share of its columns).
-__kernel void gate(TENSOR(float, y), const ulong y_stride, TENSOR(const float, x),
-                   const ulong x_stride, const int f) {
-    USE(y);
-    USE(x);
-    y += get_group_id(0) * y_stride;
-    x += get_group_id(0) * x_stride;
-    const int step = (int)get_global_size(1) * VW;
-    for (int c = (int)get_global_id(1) * VW; c < f; c += step) {
-        if (c + VW <= f) {
-            floatv value = LOADV(x + c);
-            STOREV(ACTIVATE(floatv, value) * LOADV(x + f + c), y + c);
-            continue;
-        }
-        for (int i = c; i < f; i++) y[i] = ACTIVATE(float, x[i]) * x[f + i];
     }
 }
 

@@ -118,7 +118,7 @@ static clf_range row_range(const clf_device *device, int rows, int cols) {
 
 static void run_epilogue(clf_run *run, clf_tensor y, clf_linear e) {
     const clf_kernel_spec spec = {
-        .file = "linear", .kernel = "epilogue", .defines = {{"ACT", e.activation}}};
+        .file = "epilogue", .kernel = "epilogue", .defines = {{"ACT", e.activation}}};
     const clf_cost cost = {.bytes = 4.0 * y.rows * y.cols * (e.residual.chunk ? 3 : 2)};
     const clf_arg arguments[] = {
         clf_arg_tensor(y),
@@ -231,7 +231,7 @@ void clf_op_gate(clf_run *run, clf_tensor y, clf_tensor x, clf_activation activa
         return;
     }
     const clf_kernel_spec spec = {
-        .file = "linear", .kernel = "gate", .defines = {{"ACT", activation}}};
+        .file = "epilogue", .kernel = "gate", .defines = {{"ACT", activation}}};
     const clf_cost cost = {.bytes = 12.0 * y.rows * y.cols};
     const clf_arg arguments[] = {
         clf_arg_tensor(y),   clf_arg_long((int64_t)y.stride),
