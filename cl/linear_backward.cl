@@ -7,7 +7,7 @@
 // (dw, then db), which `add_parts` adds in order. MR k-values x NC columns of dw are in registers
 // while rows pass.
 //
-//   MR  any    NC  multiple of VW (LANES 1), any (LANES > 1: VW is not used)
+//   MR  at most 8 (LANES 1)    NC  multiple of VW (LANES 1), any (LANES > 1: VW is not used)
 //   LANES 1:   RB  rows that are summed before they are added to dw
 //              NB  the most columns of a block, a multiple of NC
 //              KB  the most k-values of a block of x, a multiple of MR
@@ -97,9 +97,8 @@ inline void pack_columns(__local floatv *block, __global const DY *dy, int strid
     }
 }
 
-// Copies a block of x: tiles of MR columns, each RB rows tall. Up to eight columns at once, of which
-// the next row overwrites those past MR.
-#if MR <= 8
+// Copies a block of x: tiles of MR columns, each RB rows tall. Eight columns at once, of which the
+// next row overwrites those past MR.
 #if HALF & 1
 #define LOAD_X4(p) vload_half4(0, p)
 #else
@@ -108,20 +107,12 @@ inline void pack_columns(__local floatv *block, __global const DY *dy, int strid
 inline void pack_row(__local float *to, __global const X *x) {
     vstore8((float8)(LOAD_X4(x), LOAD_X4(x + 4)), 0, to);
 }
-#define PACK_READS 8
-#else
-inline void pack_row(__local float *to, __global const X *x) {
-#pragma unroll
-    for (int i = 0; i < MR; i++) to[i] = GET(X, x, i);
-}
-#define PACK_READS MR
-#endif
 
 inline void pack_rows(__local float *tiles, __global const X *x, int stride, int rows, int count) {
     for (int r = 0; r < rows; r++, x += stride) {
         __local float *to = tiles + r * MR;
         int k = 0;
-        for (; k + PACK_READS <= count; k += MR, to += TILE) pack_row(to, x + k);
+        for (; k + 8 <= count; k += MR, to += TILE) pack_row(to, x + k);
         for (; k < count; k += MR, to += TILE) {
             for (int i = 0; i < MR; i++) to[i] = k + i < count ? GET(X, x, k + i) : 0.0f;
         }

@@ -82,7 +82,7 @@ static void load_matrix(clf_run *run, clf_weight weight, const clf_piece *pieces
                         clf_param_source source, clf_arena *staging) {
     for (int i = 0, first = 0; i < count; first += pieces[i++].rows) {
         const size_t row = (size_t)clf_dtype_size(pieces[i].dtype) * (size_t)pieces[i].cols;
-        const int most = (int)(LOAD_BYTES / row) + 1;
+        const int most = row < LOAD_BYTES ? (int)(LOAD_BYTES / row) : 1;
         for (int r = 0; r < pieces[i].rows; r += most) {
             clf_piece part = pieces[i];
             part.data = (const char *)part.data + (size_t)r * row;
