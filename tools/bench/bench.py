@@ -29,6 +29,8 @@ def parse_arguments() -> argparse.Namespace:
                         help="the command that is measured (default: %(default)s)")
     common.add_argument("--device", default="cpu", metavar="WHICH",
                         help="clformer's OpenCL device (default: %(default)s)")
+    common.add_argument("--peer-device", default="cpu", choices=("cpu", "cuda"),
+                        help="where the peers compute, if they can (default: %(default)s)")
     common.add_argument("--work", type=pathlib.Path, metavar="DIR", default=ROOT / "build-bench",
                         help="where inputs, logs and the venv are (default: %(default)s)")
     common.add_argument("--venv", type=pathlib.Path, metavar="DIR",
@@ -53,7 +55,8 @@ def run(arguments: argparse.Namespace) -> None:
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     setup = measure.Setup(
-        clformer=arguments.clformer.resolve(), device=arguments.device, work=work,
+        clformer=arguments.clformer.resolve(), device=arguments.device,
+        peer_device=arguments.peer_device, work=work,
         python=environment.prepare_venv(arguments.venv or work / "venv", part.PACKAGES),
         threads=arguments.threads, rounds=arguments.rounds)
     machine = environment.describe(setup, part.PACKAGES)

@@ -24,7 +24,10 @@ def prepare_venv(directory: pathlib.Path, packages: tuple[str, ...]) -> pathlib.
     missing = [name for name in packages if package_version(python, name) is None]
     if missing:
         say(f"installing {', '.join(missing)}")
-        call([python, "-m", "pip", "install", "--quiet", *missing])
+        try:
+            call([python, "-m", "pip", "install", "--quiet", *missing])
+        except Failure:
+            say(f"going on without {', '.join(missing)}")
     return python
 
 

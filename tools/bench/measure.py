@@ -27,6 +27,7 @@ class Absent(Failure):
 class Setup:
     clformer: pathlib.Path
     device: str  # of clformer
+    peer_device: str  # cpu or cuda
     work: pathlib.Path
     python: pathlib.Path  # with the peers' packages
     threads: int

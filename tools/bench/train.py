@@ -152,7 +152,8 @@ def run_clformer(job: Job, updates: int) -> tuple[float, list[dict]]:
 
 def run_torch(job: Job, updates: int) -> tuple[float, list[dict]]:
     settings = {"case": dataclasses.asdict(job.case), "recipe": dataclasses.asdict(job.recipe),
-                "inputs": str(job.inputs), "threads": job.setup.threads, "updates": updates,
+                "inputs": str(job.inputs), "threads": job.setup.threads,
+                "device": job.setup.peer_device, "updates": updates,
                 **job.variant}
     command = [job.setup.python, HERE / "train_torch.py", json.dumps(settings)]
     peak = run_child(command, job.log(), job.setup)
@@ -177,14 +178,14 @@ def speed_of(case: Case, updates: list[dict]) -> float:
 # ---- the part ------------------------------------------------------------------------------------
 
 
-def variants(arguments: argparse.Namespace) -> list[tuple[str, str, dict[str, bool]]]:
+def variants(arguments: argparse.Namespace, setup: Setup) -> list[tuple[str, str, dict[str, bool]]]:
     """Groups, names and settings of what is compared."""
     programs = [("clformer float32", "clformer float32", {"half": False})]
     if arguments.half:
         programs.append(("clformer half", "clformer half", {"half": True}))
     precisions = {"float32": False}
     if arguments.bf16:
-        if environment.has_bf16():
+        if setup.peer_device != "cpu" or environment.has_bf16():
             precisions["bfloat16"] = True
         else:
             say("this CPU has no bfloat16 products: --bf16 does nothing")
@@ -208,7 +209,7 @@ def run(arguments: argparse.Namespace, setup: Setup) -> list[Comparison]:
         inputs = setup.work / f"train-{name}"
         write_inputs(case, case.warmup + case.updates, inputs)
         subjects = [Job(setup, case, recipe, inputs, *program).subject()
-                    for program in variants(arguments)]
+                    for program in variants(arguments, setup)]
         comparison = compare(name, case.describe(), "tokens/s", subjects, setup.rounds)
         print(comparison.format(), "\n", sep="", flush=True)
         comparisons.append(comparison)

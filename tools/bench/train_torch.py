@@ -103,13 +103,14 @@ def read_batches(settings: dict) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 def train(settings: dict) -> None:
     case, recipe = settings["case"], settings["recipe"]
-    model = Transformer(case, recipe).train()
+    device = settings["device"]
+    model = Transformer(case, recipe).train().to(device)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe["learning_rate"], betas=(recipe["beta1"], recipe["beta2"]),
         eps=recipe["adam_epsilon"], weight_decay=0, fused=True)
 
     def loss_of(source: Tensor, inputs: Tensor, target: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings["bf16"]):
+        with torch.autocast(device, torch.bfloat16, enabled=settings["bf16"]):
             logits = model(source, inputs)
             return functional.cross_entropy(logits.flatten(0, 1), target.flatten(),
                                             label_smoothing=recipe["label_smoothing"])
@@ -121,7 +122,7 @@ def train(settings: dict) -> None:
     start = time.perf_counter()
     for update, batch in enumerate(batches, 1):
         optimizer.zero_grad()
-        loss = loss_of(*batch)
+        loss = loss_of(*(side.to(device) for side in batch))
         loss.backward()
         optimizer.step()
         tokens += case["pairs"] * case["length"]

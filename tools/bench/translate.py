@@ -27,7 +27,8 @@ CLFORMER_WEIGHTS = {"float32": ("f32", "float32"), "half": ("f16", "half", "floa
                     "int8": ("int8",)}
 CTRANSLATE2_TYPES = {"float32": ("float32",), "half": ("float16", "bfloat16"),
                      "int8": ("int8_float32", "int8_float16", "int8_bfloat16")}
-TRANSFORMERS_TYPES = {"float32": ("float32",), "half": ("bfloat16",), "int8": ()}
+TRANSFORMERS_TYPES = {"cpu": {"float32": ("float32",), "half": ("bfloat16",), "int8": ()},
+                      "cuda": {"float32": ("float32",), "half": ("float16",), "int8": ()}}
 
 # How CTranslate2 cuts a whole text into batches; the first is its own default for files.
 CTRANSLATE2_BATCHES = ((32, "examples"), (2048, "tokens"))
@@ -100,9 +101,9 @@ def clformer_options(setup: Setup, precision: str) -> list[str]:
 
 
 def ctranslate2_types(setup: Setup, precision: str) -> list[str]:
-    """Those that the processor has, or the plain name, for which there will be a reason."""
-    code = "import ctranslate2; print(*ctranslate2.get_supported_compute_types('cpu'))"
-    known = (environment.output_of([setup.python, "-c", code]) or "").split()
+    """Those that the device has, or the plain name, for which there will be a reason."""
+    code = "import ctranslate2, sys; print(*ctranslate2.get_supported_compute_types(sys.argv[1]))"
+    known = (environment.output_of([setup.python, "-c", code, setup.peer_device]) or "").split()
     return [kind for kind in CTRANSLATE2_TYPES[precision] if kind in known] or [""]
 
 
@@ -115,7 +116,7 @@ def programs_for(arguments: argparse.Namespace, setup: Setup, precision: str,
             programs.append(Program("ctranslate2", precision, kind, workers=setup.threads))
     if arguments.transformers:
         programs += [Program("transformers", precision, kind)
-                     for kind in TRANSFORMERS_TYPES[precision]]
+                     for kind in TRANSFORMERS_TYPES[setup.peer_device][precision]]
     return programs
 
 
@@ -147,7 +148,7 @@ class Job:
             raise Absent(f"{program.engine} has no {program.precision} on this processor")
         settings = {"engine": program.engine, "kind": program.kind, "beam": self.beam,
                     "batch": batch, "length": self.length, "threads": setup.threads,
-                    "workers": program.workers, "model": str(self.peer_model()),
+                    "device": setup.peer_device, "workers": program.workers, "model": str(self.peer_model()),
                     "tokenizer": str(self.model)}
         if program.batches:
             settings["batch_size"], settings["batch_type"] = program.batches

@@ -21,7 +21,7 @@ def load_ctranslate2(settings: dict) -> Translate:
                       for name in ("source.spm", "target.spm"))
     workers, batch = settings["workers"], settings["batch"]
     translator = ctranslate2.Translator(
-        settings["model"], device="cpu", compute_type=settings["kind"], inter_threads=workers,
+        settings["model"], device=settings["device"], compute_type=settings["kind"], inter_threads=workers,
         intra_threads=settings["threads"] // workers)
     options = {"beam_size": settings["beam"], "max_input_length": 0}
     if batch:
@@ -47,12 +47,13 @@ def load_transformers(settings: dict) -> Translate:
     torch.set_num_threads(settings["threads"])
     tokenizer = MarianTokenizer.from_pretrained(settings["model"])
     model = MarianMTModel.from_pretrained(settings["model"],
-                                          dtype=getattr(torch, settings["kind"])).eval()
+                                          dtype=getattr(torch, settings["kind"]))
+    model = model.eval().to(settings["device"])
     length = settings["length"] + 1  # with the start token
 
     @torch.inference_mode()
     def translate(lines: list[str]) -> list[str]:
-        inputs = tokenizer(lines, return_tensors="pt", padding=True)
+        inputs = tokenizer(lines, return_tensors="pt", padding=True).to(settings["device"])
         outputs = model.generate(**inputs, num_beams=settings["beam"], do_sample=False,
                                  min_length=length, max_length=length)
         return tokenizer.batch_decode(outputs, skip_special_tokens=True)
