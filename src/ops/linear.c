@@ -67,22 +67,8 @@ clf_range clf_linear_range(const clf_device *device, int rows, int tile_rows, si
         .groups = {(size_t)clf_ceil_divide(tiles, blocks), (size_t)column_groups, (size_t)blocks}};
 }
 
-static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear e) {
-    clf_linear_state *state = clf_linear_state_get(run);
-    if (!state) return;
-    const int row_class = clf_row_class(y.rows);
-    clf_tile tile = state->tuning.tile[row_class];
-    // Equal blocks of rows waste least.
-    tile.rows = clf_ceil_divide(y.rows, clf_ceil_divide(y.rows, tile.rows));
-    const int types = clf_is_half(x) + 2 * clf_is_half(y) + 4 * clf_is_half(w.data) +
-                      8 * (w.data.dtype == CLF_I8);
-    const int lanes = fitting_lanes(run, state, row_class, tile, e.activation, types);
-    const clf_kernel_spec spec = panel_spec(state, run->device, tile, lanes, e.activation, types);
-    clf_range range = clf_linear_range(run->device, y.rows, tile.rows,
-                                       (size_t)clf_dtype_size(x.dtype) * (size_t)w.k,
-                                       clf_ceil_divide(clf_ceil_divide(w.n, tile.columns), lanes));
-    range.local[0] = (size_t)lanes;
-    range.local[1] = (size_t)state->tuning.slices;
+void clf_linear_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_tensor y,
+                       clf_tensor x, clf_weight w, clf_linear e) {
     const double m = y.rows, k = w.k, n = w.n;
     const clf_cost cost = {.bytes = clf_dtype_size(x.dtype) * m * k +
                                     clf_dtype_size(w.data.dtype) * k * n +
@@ -104,7 +90,26 @@ static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, cl
         clf_arg_int(w.k),
         clf_arg_int(w.n),
     };
-    clf_launch(run, &spec, range, cost, arguments, (int)(sizeof arguments / sizeof *arguments));
+    clf_launch(run, spec, range, cost, arguments, CLF_COUNT(arguments));
+}
+
+static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear e) {
+    clf_linear_state *state = clf_linear_state_get(run);
+    if (!state) return;
+    const int row_class = clf_row_class(y.rows);
+    clf_tile tile = state->tuning.tile[row_class];
+    // Equal blocks of rows waste least.
+    tile.rows = clf_ceil_divide(y.rows, clf_ceil_divide(y.rows, tile.rows));
+    const int types = clf_is_half(x) + 2 * clf_is_half(y) + 4 * clf_is_half(w.data) +
+                      8 * (w.data.dtype == CLF_I8);
+    const int lanes = fitting_lanes(run, state, row_class, tile, e.activation, types);
+    const clf_kernel_spec spec = panel_spec(state, run->device, tile, lanes, e.activation, types);
+    clf_range range = clf_linear_range(run->device, y.rows, tile.rows,
+                                       (size_t)clf_dtype_size(x.dtype) * (size_t)w.k,
+                                       clf_ceil_divide(clf_ceil_divide(w.n, tile.columns), lanes));
+    range.local[0] = (size_t)lanes;
+    range.local[1] = (size_t)state->tuning.slices;
+    clf_linear_launch(run, &spec, range, y, x, w, e);
 }
 
 // A launch over rows and shares of their columns: on a CPU a row is one work-item's.
@@ -148,10 +153,13 @@ static void run_clblast(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, 
 
 void clf_linear_run(clf_run *run, clf_gemm variant, clf_tensor y, clf_tensor x, clf_weight w,
                     clf_linear epilogue) {
-    if (variant == CLF_GEMM_CLBLAST)
-        run_clblast(run, y, x, w, epilogue);
-    else
-        run_panel(run, y, x, w, epilogue);
+    switch (variant) {
+    case CLF_GEMM_PANEL: run_panel(run, y, x, w, epilogue); break;
+    case CLF_GEMM_CLBLAST: run_clblast(run, y, x, w, epilogue); break;
+    case CLF_GEMM_MATRIX:
+        clf_linear_run_matrix(run, clf_linear_matrix_unit(run), y, x, w, epilogue);
+        break;
+    }
 }
 
 // CLBlast is believed on a device only after it gave the right result there.
@@ -170,6 +178,8 @@ static bool clblast_is_right(clf_device *device, clf_linear_state *state, int ro
 static clf_gemm choose(clf_run *run, int rows) {
     const char *option = clf_device_gemm_option(run->device);
     if (strcmp(option, "panel") == 0) return CLF_GEMM_PANEL;
+    if (strcmp(option, "clblast") != 0 && clf_linear_matrix_unit(run) != CLF_MATRIX_EMULATED)
+        return CLF_GEMM_MATRIX;
     clf_linear_state *state = clf_linear_state_get(run);
     if (!state) return CLF_GEMM_PANEL;
     const int row_class = clf_row_class(rows);
@@ -219,7 +229,7 @@ void clf_op_linear(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_l
                                 w.data.dtype != CLF_F32 ||
                                 (epilogue.activation != CLF_ACT_NONE && epilogue.residual.chunk &&
                                  same_place(y, epilogue.residual));
-    if (clblast_cannot) variant = CLF_GEMM_PANEL;
+    if (variant == CLF_GEMM_CLBLAST && clblast_cannot) variant = CLF_GEMM_PANEL;
     clf_linear_run(run, variant, y, x, w, epilogue);
 }
 

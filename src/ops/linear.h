@@ -6,10 +6,16 @@
 #include "device/launch.h"
 #include "ops/ops.h"
 
-// clf_op_linear by this variant, checked or not. CLBlast needs a plain weight, and cannot do
+// clf_op_linear and clf_op_linear_backward by this variant, checked or not; CLBlast has only the
+// first. CLBlast needs a plain weight, and cannot do
 // `residual` = y together with an activation.
 void clf_linear_run(clf_run *run, clf_gemm variant, clf_tensor y, clf_tensor x, clf_weight w,
                     clf_linear epilogue);
+void clf_linear_backward_run(clf_run *run, clf_gemm variant, clf_weight dw, clf_tensor db,
+                             clf_tensor x, clf_tensor dy, clf_arena *scratch);
+// A launch of a kernel that has the arguments of cl/linear.cl.
+void clf_linear_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_tensor y,
+                       clf_tensor x, clf_weight w, clf_linear e);
 
 // clf_weight_take with the layout given: plain rows or packed panels.
 clf_weight clf_weight_take_layout(clf_run *run, clf_arena *arena, int k, int n, bool plain);
@@ -37,6 +43,34 @@ bool clf_weight_fits(clf_weight w);
 // The groups of cl/linear.cl for tiles of that many rows, of x with `row_bytes` in a row.
 clf_range clf_linear_range(const clf_device *device, int rows, int tile_rows, size_t row_bytes,
                            int column_groups);
+
+// ---- matrix units (ops/linear_matrix.c, cl/linear_matrix.cl) ------------------------------------
+
+// UNIT of cl/matrix_unit.cl.
+typedef enum clf_matrix_unit {
+    CLF_MATRIX_EMULATED, // runs anywhere, for tests only
+    CLF_MATRIX_NVIDIA,
+    CLF_MATRIX_UNITS
+} clf_matrix_unit;
+
+// The name under which it is tried (device/trial.h).
+const char *clf_matrix_name(clf_matrix_unit unit);
+// The device's unit, CLF_MATRIX_EMULATED if it has none that is known to work.
+clf_matrix_unit clf_linear_matrix_unit(clf_run *run);
+// clf_op_linear on this unit, with any weight but int8 that is not CLF_INT8_PLAIN.
+void clf_linear_run_matrix(clf_run *run, clf_matrix_unit unit, clf_tensor y, clf_tensor x,
+                           clf_weight w, clf_linear epilogue);
+// The block of dw (K, N) that a work-group of weight_gradient sums, and the kernel with its
+// work-items; it has the arguments of the one in cl/linear_backward.cl.
+typedef struct clf_matrix_tile {
+    int rows, columns;
+} clf_matrix_tile;
+clf_matrix_tile clf_linear_matrix_tile(const clf_device *device, int k, int n);
+clf_kernel_spec clf_linear_matrix_gradient(const clf_device *device, clf_matrix_unit unit,
+                                           clf_tensor x, clf_tensor dy, int *items);
+// Makes this the device's unit and compares its products with the host's; with `faster` they must
+// also take less time than CLF_GEMM_PANEL's. May crash where the device does not have it.
+bool clf_linear_check_matrix(clf_run *run, clf_matrix_unit unit, bool faster);
 
 // clf_op_linear with a weight of int8 that is not CLF_INT8_PLAIN.
 void clf_linear_run_int8(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w,

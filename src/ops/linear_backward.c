@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "device/launch.h"
 #include "ops/backward.h"
+#include "ops/linear.h"
 #include "ops/shape.h"
 
 #define PANEL      16        // columns of a panel
@@ -10,6 +11,7 @@
 
 // How cl/linear_backward.cl is built and how dw is cut: see there.
 typedef struct gradient_plan {
+    clf_gemm variant; // CLF_GEMM_MATRIX: of what follows only how dw and the rows are cut counts
     int vector, tile_rows, tile_columns; // VW, MR, NC
     int rows, columns, ks, lanes;        // RB, NB, KB, WX
     int k_block, column_block;           // of a work-group
@@ -63,6 +65,16 @@ static int group_count(const gradient_plan *plan, int k, int n) {
     return clf_ceil_divide(k, plan->k_block) * clf_ceil_divide(n, plan->column_block);
 }
 
+// Slices of the rows until there are so many groups.
+static void cut_rows(gradient_plan *plan, int wanted, int rows, int k, int n) {
+    const int lengths = clf_ceil_divide(rows, SLICE_ROWS);
+    int slices = clf_ceil_divide(wanted, group_count(plan, k, n));
+    if (slices > lengths) slices = lengths;
+    if (slices > MAX_SLICES) slices = MAX_SLICES;
+    plan->slice_rows = clf_ceil_divide(lengths, slices) * SLICE_ROWS;
+    plan->slices = clf_ceil_divide(rows, plan->slice_rows);
+}
+
 // Smaller blocks, then slices of the rows, until all of the device has work.
 static void cut(const clf_device *device, gradient_plan *plan, int rows, int k, int n) {
     const bool cpu = on_cpu(device);
@@ -77,21 +89,25 @@ static void cut(const clf_device *device, gradient_plan *plan, int rows, int k, 
         else
             n_most /= 2;
     }
-    const int lengths = clf_ceil_divide(rows, SLICE_ROWS);
-    int slices = clf_ceil_divide(wanted, group_count(plan, k, n));
-    if (slices > lengths) slices = lengths;
-    if (slices > MAX_SLICES) slices = MAX_SLICES;
-    plan->slice_rows = clf_ceil_divide(lengths, slices) * SLICE_ROWS;
-    plan->slices = clf_ceil_divide(rows, plan->slice_rows);
+    cut_rows(plan, wanted, rows, k, n);
 }
 
-static gradient_plan make_plan(const clf_device *device, int rows, int k, int n) {
+static gradient_plan make_plan(const clf_device *device, clf_gemm variant, int rows, int k, int n) {
+    const clf_caps *caps = clf_device_caps(device);
     gradient_plan plan;
     if (on_cpu(device))
-        plan_cpu(clf_device_caps(device), &plan);
+        plan_cpu(caps, &plan);
     else
-        plan_gpu(clf_device_caps(device), &plan);
-    cut(device, &plan, rows, k, n);
+        plan_gpu(caps, &plan);
+    plan.variant = variant;
+    if (variant == CLF_GEMM_MATRIX) {
+        const clf_matrix_tile tile = clf_linear_matrix_tile(device, k, n);
+        plan.k_block = tile.rows;
+        plan.column_block = tile.columns;
+        cut_rows(&plan, caps->compute_units, rows, k, n);
+    } else {
+        cut(device, &plan, rows, k, n);
+    }
     return plan;
 }
 
@@ -113,12 +129,16 @@ static clf_kernel_spec gradient_spec(const clf_device *device, const gradient_pl
 
 static void launch_gradient(clf_run *run, const gradient_plan *plan, clf_weight dw, clf_tensor db,
                             clf_tensor x, clf_tensor dy, clf_tensor parts) {
+    int items = plan->lanes;
     const clf_kernel_spec spec =
-        gradient_spec(run->device, plan, "weight_gradient", clf_is_half(x) + 2 * clf_is_half(dy));
+        plan->variant == CLF_GEMM_MATRIX
+            ? clf_linear_matrix_gradient(run->device, clf_linear_matrix_unit(run), x, dy, &items)
+            : gradient_spec(run->device, plan, "weight_gradient",
+                            clf_is_half(x) + 2 * clf_is_half(dy));
     const clf_range range = {.groups = {(size_t)clf_ceil_divide(dw.n, plan->column_block),
                                         (size_t)clf_ceil_divide(dw.k, plan->k_block),
                                         (size_t)plan->slices},
-                             .local = {(size_t)plan->lanes}};
+                             .local = {(size_t)items}};
     const double r = x.rows, k = dw.k, n = dw.n;
     const clf_cost cost = {.bytes = 4 * (r * k + r * n + 2 * k * n), .flops = 2 * r * k * n};
     const clf_arg arguments[] = {
@@ -156,14 +176,14 @@ static void add_parts(clf_run *run, const gradient_plan *plan, clf_tensor to, cl
     clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
 }
 
-void clf_op_linear_backward(clf_run *run, clf_weight dw, clf_tensor db, clf_tensor x, clf_tensor dy,
-                            clf_arena *scratch) {
+void clf_linear_backward_run(clf_run *run, clf_gemm variant, clf_weight dw, clf_tensor db,
+                             clf_tensor x, clf_tensor dy, clf_arena *scratch) {
     if (!clf_shape_is_real(run, "linear backward", "x", x, CLF_ANY, dw.k) ||
         !clf_shape_is_real(run, "linear backward", "dy", dy, x.rows, dw.n) ||
         !clf_shape_is(run, "linear backward", "dw", dw.data, CLF_ANY, CLF_ANY, CLF_F32) ||
         !clf_shape_is_or_absent(run, "linear backward", "db", db, 1, dw.n, CLF_F32) || x.rows == 0)
         return;
-    const gradient_plan plan = make_plan(run->device, x.rows, dw.k, dw.n);
+    const gradient_plan plan = make_plan(run->device, variant, x.rows, dw.k, dw.n);
     const clf_arena_mark mark = clf_arena_get_mark(scratch);
     clf_tensor parts = {0};
     if (plan.slices > 1) {
@@ -178,6 +198,13 @@ void clf_op_linear_backward(clf_run *run, clf_weight dw, clf_tensor db, clf_tens
             add_parts(run, &plan, db, parts, (uint64_t)dw.data.rows * (uint64_t)dw.data.cols);
     }
     clf_arena_rewind(scratch, mark);
+}
+
+void clf_op_linear_backward(clf_run *run, clf_weight dw, clf_tensor db, clf_tensor x, clf_tensor dy,
+                            clf_arena *scratch) {
+    const clf_gemm best = clf_linear_variant(run->device, x.rows, dw.k, dw.n);
+    clf_linear_backward_run(run, best == CLF_GEMM_MATRIX ? best : CLF_GEMM_PANEL, dw, db, x, dy,
+                            scratch);
 }
 
 // ---- transposition ------------------------------------------------------------------------------

@@ -32,7 +32,8 @@ typedef struct clf_dropout {
     uint64_t seed;
 } clf_dropout;
 
-// ---- linear layers (ops/linear.c, ops/linear_int8.c, ops/weight.c, cl/linear.cl) ----------------
+// ---- linear layers (ops/linear*.c, ops/weight.c, cl/linear*.cl)
+// ----------------------------------
 
 // How products with int8 weights are computed, all but the first with int8 inputs (cl/linear.cl).
 typedef enum clf_int8 {
@@ -61,8 +62,9 @@ typedef struct clf_weight {
 } clf_weight;
 
 typedef enum clf_gemm {
-    CLF_GEMM_PANEL,  // our kernel, either layout
-    CLF_GEMM_CLBLAST // plain layout only
+    CLF_GEMM_PANEL,   // our kernel, either layout
+    CLF_GEMM_CLBLAST, // plain layout only
+    CLF_GEMM_MATRIX   // our kernel for matrix units, where they were tried
 } clf_gemm;
 
 // A part of a weight as files store it: (rows, cols) = (outputs, inputs), row-major on the host.

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "ops/ops.h"
+#include "ops/linear.h"
 
 // Products are classed by their rows: 1, 2 to 8, 9 to 32, 33 to 128, more.
 #define CLF_ROW_CLASSES 5
@@ -62,6 +62,8 @@ typedef struct clf_linear_state {
     short lanes[CLF_ROW_CLASSES][CLF_TILE_ROWS + 1][CLF_ACT_SILU + 1][16];
     clf_int8 int8; // the best one here
     bool int8_known;
+    clf_matrix_unit unit;
+    bool unit_known;
 } clf_linear_state;
 
 // The device's state, made at first use from the tuning file or the defaults. NULL on failure,

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+#include "base/fail.h"
+#include "device/launch.h"
+#include "device/trial.h"
+#include "ops/linear.h"
+#include "ops/shape.h"
+#include "ops/tuning.h"
+
+#define WARP         32
+#define TILE_ROWS    16 // of a warp, times MT
+#define TILE_COLUMNS 32
+#define BIG_BYTES    (44 << 10) // of local memory that the big tile may need
+
+// PART, MT, WM and WN of cl/linear_matrix.cl.
+typedef struct plan {
+    enum { PART_TILES, PART_FEW, PART_GRADIENT } part;
+    int mt, wm, wn;
+} plan;
+
+static int rows_of(const plan *p) {
+    return TILE_ROWS * p->mt * (p->part == PART_FEW ? 1 : p->wm);
+}
+
+static int columns_of(const plan *p) {
+    return TILE_COLUMNS * p->wn;
+}
+
+static int groups_of(const plan *p, int m, int n) {
+    return clf_ceil_divide(m, rows_of(p)) * clf_ceil_divide(n, columns_of(p));
+}
+
+// 128 x 128 where such tiles are enough for the device, else 64 x 64.
+static plan tiles_for(const clf_caps *caps, int m, int n) {
+    const plan big = {.mt = 4, .wm = 2, .wn = 4}, small = {.mt = 2, .wm = 2, .wn = 2};
+    const bool fits =
+        caps->local_memory >= BIG_BYTES && groups_of(&big, m, n) >= caps->compute_units;
+    return fits ? big : small;
+}
+
+static plan plan_for(const clf_caps *caps, int m, int k, int n) {
+    const plan tiles = tiles_for(caps, m, n);
+    if (m > 2 * TILE_ROWS && groups_of(&tiles, m, n) >= caps->compute_units) return tiles;
+    const int mt = m <= TILE_ROWS ? 1 : 2;
+    return (plan){.part = PART_FEW, .mt = mt, .wm = mt == 1 && k >= 1024 ? 16 : 8, .wn = 1};
+}
+
+// Whether the rows may be read in vectors of four.
+static bool is_wide(clf_tensor x) {
+    return x.stride % 4 == 0 && x.offset % 4 == 0;
+}
+
+static clf_kernel_spec spec_of(const plan *p, clf_matrix_unit unit, const char *kernel,
+                               clf_activation activation, int half, bool int8, bool wide) {
+    return (clf_kernel_spec){.file = "linear_matrix",
+                             .kernel = kernel,
+                             .defines = {{"VW", 4},
+                                         {"PART", p->part},
+                                         {"MT", p->mt},
+                                         {"WM", p->wm},
+                                         {"WN", p->wn},
+                                         {"UNIT", unit},
+                                         {"ACT", activation},
+                                         {"HALF", half},
+                                         {"INT8", int8},
+                                         {"WIDE", wide}}};
+}
+
+void clf_linear_run_matrix(clf_run *run, clf_matrix_unit unit, clf_tensor y, clf_tensor x,
+                           clf_weight w, clf_linear e) {
+    const plan p = plan_for(clf_device_caps(run->device), y.rows, w.k, w.n);
+    const int half = clf_is_half(x) + 2 * clf_is_half(y) + 4 * clf_is_half(w.data);
+    const clf_kernel_spec spec =
+        spec_of(&p, unit, "linear", e.activation, half, w.data.dtype == CLF_I8, is_wide(x));
+    const clf_range range = {.groups = {(size_t)clf_ceil_divide(y.rows, rows_of(&p)),
+                                        (size_t)clf_ceil_divide(w.n, columns_of(&p))},
+                             .local = {(size_t)(WARP * p.wm * p.wn)}};
+    clf_linear_launch(run, &spec, range, y, x, w, e);
+}
+
+clf_matrix_tile clf_linear_matrix_tile(const clf_device *device, int k, int n) {
+    const plan p = tiles_for(clf_device_caps(device), k, n);
+    return (clf_matrix_tile){rows_of(&p), columns_of(&p)};
+}
+
+clf_kernel_spec clf_linear_matrix_gradient(const clf_device *device, clf_matrix_unit unit,
+                                           clf_tensor x, clf_tensor dy, int *items) {
+    plan p = tiles_for(clf_device_caps(device), x.cols, dy.cols);
+    p.part = PART_GRADIENT;
+    *items = WARP * p.wm * p.wn;
+    return spec_of(&p, unit, "weight_gradient", CLF_ACT_NONE, clf_is_half(x) + 2 * clf_is_half(dy),
+                   false, is_wide(x) && is_wide(dy));
+}
+
+const char *clf_matrix_name(clf_matrix_unit unit) {
+    static const char *const names[CLF_MATRIX_UNITS] = {
+        [CLF_MATRIX_EMULATED] = "matrix-emulated", [CLF_MATRIX_NVIDIA] = "matrix-nvidia"};
+    return names[unit];
+}
+
+static bool is_candidate(const clf_caps *caps) {
+    return (caps->kind == CLF_DEVICE_DISCRETE_GPU || caps->kind == CLF_DEVICE_INTEGRATED_GPU) &&
+           caps->local_is_real && caps->max_group >= 512;
+}
+
+clf_matrix_unit clf_linear_matrix_unit(clf_run *run) {
+    clf_linear_state *state = clf_linear_state_get(run);
+    if (!state) return CLF_MATRIX_EMULATED;
+    if (!state->unit_known) {
+        int unit = CLF_MATRIX_UNITS - 1;
+        const bool candidate = is_candidate(clf_device_caps(run->device));
+        while (
+            unit > CLF_MATRIX_EMULATED &&
+            !(candidate && clf_trial_passed(run->device, clf_matrix_name((clf_matrix_unit)unit))))
+            unit--;
+        state->unit = (clf_matrix_unit)unit;
+        state->unit_known = true;
+        clf_log(CLF_LOG_DEBUG, "matrix unit: %s", clf_matrix_name(state->unit));
+    }
+    return state->unit;
+}

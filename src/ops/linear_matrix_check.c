@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/rng.h"
+#include "ops/linear.h"
+#include "ops/tuning.h"
+
+#define N       771 // no multiple of any tile
+#define SAMPLES 400 // elements that are compared
+
+// Small whole numbers, as float and as what they are in half: sums are exact, and a wrong place or
+// a missing term shows.
+typedef struct numbers {
+    int rows, cols;
+    float *floats;
+    uint16_t *halfs;
+} numbers;
+
+static numbers make_numbers(clf_run *run, clf_rng *rng, int rows, int cols) {
+    static const uint16_t halfs[] = {0xC000, 0xBC00, 0, 0x3C00, 0x4000}; // -2 to 2
+    const size_t count = (size_t)rows * (size_t)cols;
+    const numbers made = {rows, cols, malloc(count * sizeof *made.floats),
+                          malloc(count * sizeof *made.halfs)};
+    if (!made.floats || !made.halfs) {
+        clf_run_fail(run, clf_fail_memory());
+        return made;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t draw = clf_rng_below(rng, 5);
+        made.floats[i] = (float)draw - 2;
+        made.halfs[i] = halfs[draw];
+    }
+    return made;
+}
+
+static void free_numbers(numbers n) {
+    free(n.floats);
+    free(n.halfs);
+}
+
+static clf_tensor upload(clf_run *run, clf_arena *arena, numbers n, clf_dtype dtype) {
+    const clf_tensor t = clf_arena_take(run, arena, n.rows, n.cols, dtype);
+    clf_write(run, t, dtype == CLF_F16 ? (const void *)n.halfs : n.floats);
+    return t;
+}
+
+// Whether samples of y (rows, cols), the first and the last among them, are the sums over `count`
+// products of a's and b's elements: element i of a sum is at i * step + row * next.
+typedef struct factor {
+    const float *data;
+    size_t step, next;
+} factor;
+
+static bool samples_are_right(clf_rng *rng, const float *y, size_t stride, int rows, int cols,
+                              factor a, factor b, int count) {
+    for (int s = 0; s < SAMPLES; s++) {
+        const int r = s < 2 ? s * (rows - 1) : (int)clf_rng_below(rng, (uint32_t)rows);
+        const int c = s < 2 ? s * (cols - 1) : (int)clf_rng_below(rng, (uint32_t)cols);
+        float sum = 0;
+        for (int i = 0; i < count; i++)
+            sum += a.data[(size_t)i * a.step + (size_t)r * a.next] *
+                   b.data[(size_t)i * b.step + (size_t)c * b.next];
+        if (y[(size_t)r * stride + (size_t)c] != sum) return false;
+    }
+    return true;
+}
+
+static bool product_is_right(clf_run *run, clf_arena *arena, int rows, clf_dtype x_type,
+                             clf_dtype w_type) {
+    enum { K = 212 };
+    clf_rng rng = {.state = (uint64_t)rows};
+    const numbers x = make_numbers(run, &rng, rows, K), w = make_numbers(run, &rng, N, K);
+    float *result = malloc((size_t)rows * N * sizeof *result);
+    if (!result) clf_run_fail(run, clf_fail_memory());
+    if (run->status == CLF_OK) {
+        clf_arena_reset(arena);
+        const clf_tensor y = clf_arena_take(run, arena, rows, N, CLF_F32);
+        const clf_weight weight = clf_weight_take_as(run, arena, K, N, w_type);
+        const clf_piece piece = {.data = w.floats, .dtype = CLF_F32, .rows = N, .cols = K};
+        clf_weight_write(run, weight, 0, &piece, arena);
+        clf_linear_run(run, CLF_GEMM_MATRIX, y, upload(run, arena, x, x_type), weight,
+                       (clf_linear){0});
+        clf_read(run, y, result);
+    }
+    const bool right = run->status == CLF_OK &&
+                       samples_are_right(&rng, result, N, rows, N, (factor){x.floats, 1, K},
+                                         (factor){w.floats, 1, K}, K);
+    free_numbers(x);
+    free_numbers(w);
+    free(result);
+    return right;
+}
+
+static bool gradient_is_right(clf_run *run, clf_arena *arena, int rows, int k, clf_dtype type) {
+    clf_rng rng = {.state = (uint64_t)k};
+    const numbers x = make_numbers(run, &rng, rows, k), dy = make_numbers(run, &rng, rows, N);
+    float *result = NULL;
+    size_t stride = 0;
+    if (run->status == CLF_OK) {
+        clf_arena_reset(arena);
+        const clf_weight dw = clf_weight_take_layout(run, arena, k, N, true);
+        stride = dw.row_stride;
+        result = malloc((size_t)k * stride * sizeof *result);
+        if (!result) clf_run_fail(run, clf_fail_memory());
+        clf_fill_zero(run, dw.data);
+        clf_linear_backward_run(run, CLF_GEMM_MATRIX, dw, (clf_tensor){0},
+                                upload(run, arena, x, type), upload(run, arena, dy, type), arena);
+        if (result) clf_read(run, dw.data, result);
+    }
+    const bool right = run->status == CLF_OK && samples_are_right(&rng, result, stride, k, N,
+                                                                  (factor){x.floats, (size_t)k, 1},
+                                                                  (factor){dy.floats, N, 1}, rows);
+    free_numbers(x);
+    free_numbers(dy);
+    free(result);
+    return right;
+}
+
+// Few rows, and enough for each tile on a large device.
+static bool is_right(clf_run *run, clf_arena *arena) {
+    static const int many[] = {5, 30, 1100, 2600};
+    bool right = true;
+    for (int i = 0; right && i < 4; i++) {
+        right = product_is_right(run, arena, many[i], CLF_F32, CLF_F32) &&
+                product_is_right(run, arena, many[i], CLF_F32, CLF_F16) &&
+                product_is_right(run, arena, many[i], CLF_F16, CLF_F16) &&
+                product_is_right(run, arena, many[i], CLF_F16, CLF_F32);
+    }
+    for (int i = 0; right && i < 2; i++) {
+        const clf_dtype type = i == 0 ? CLF_F32 : CLF_F16;
+        right = gradient_is_right(run, arena, 300, 212, type) &&
+                gradient_is_right(run, arena, 40, 2600, type);
+    }
+    for (int i = 0; right && i < CLF_ROW_CLASSES; i++)
+        right = clf_linear_check(run->device, CLF_GEMM_MATRIX, i);
+    return right;
+}
+
+static double seconds_of(clf_run *run, clf_arena *arena, clf_gemm variant, int rows) {
+    enum { ROUNDS = 5, CALLS = 8, WIDTH = 512 };
+    double best = INFINITY;
+    clf_arena_reset(arena);
+    const clf_tensor x = clf_arena_take(run, arena, rows, WIDTH, CLF_F32);
+    const clf_tensor y = clf_arena_take(run, arena, rows, WIDTH, CLF_F32);
+    const clf_weight w = clf_weight_take(run, arena, WIDTH, WIDTH);
+    clf_fill_zero(run, x);
+    clf_fill_zero(run, w.data);
+    for (int i = 0; i < ROUNDS; i++) { // the first one compiles
+        const int64_t begin = clf_clock();
+        for (int j = 0; j < CALLS; j++) clf_linear_run(run, variant, y, x, w, (clf_linear){0});
+        if (clf_run_finish(run) != CLF_OK) return INFINITY;
+        const double seconds = 1e-9 * (double)(clf_clock() - begin);
+        if (seconds < best) best = seconds;
+    }
+    return best;
+}
+
+bool clf_linear_check_matrix(clf_run *run, clf_matrix_unit unit, bool faster) {
+    clf_linear_state *state = clf_linear_state_get(run);
+    clf_arena *arena = NULL;
+    if (!state) return false;
+    state->unit = unit;
+    state->unit_known = true;
+    clf_run_fail(run, clf_arena_create(run->device, "numeric check", "nothing", &arena));
+    bool good = run->status == CLF_OK && is_right(run, arena);
+    for (int rows = 64; good && faster && rows <= 1024; rows *= 16) {
+        good = seconds_of(run, arena, CLF_GEMM_MATRIX, rows) <
+               seconds_of(run, arena, CLF_GEMM_PANEL, rows);
+    }
+    clf_arena_destroy(arena);
+    return good;
+}

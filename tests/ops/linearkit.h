@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+// A linear layer or its gradient against the reference in double, whatever the types.
+#ifndef CLF_TESTS_LINEARKIT_H
+#define CLF_TESTS_LINEARKIT_H
+
+#include "ops/ops.h"
+
+typedef struct linear_problem {
+    int rows, k, n;
+    clf_dtype x, w, y; // and the residual's; of a gradient y is dy
+    bool bias, residual, transpose;
+    bool matrix;  // by CLF_GEMM_MATRIX, else by what the device prefers
+    bool aligned; // x and dy are tensors of their own, not views of others
+    clf_activation activation;
+} linear_problem;
+
+void linearkit_multiply(clf_device *device, const linear_problem *p);
+void linearkit_differentiate(clf_device *device, const linear_problem *p);
+
+#endif
