@@ -3,7 +3,7 @@
 // (attention_step) or over a source sentence (attention_cross). Online softmax over blocks of BLOCK
 // keys. Group (head, row), so that neighbours read neighbouring columns; local size LANES.
 //   D      head width, a multiple of VW
-//   BLOCK  keys at a time; LANES if that is more than 1
+//   BLOCK  keys at a time, at most LANES if that is more than 1
 
 // Where key j stands: a row of k and v.
 typedef struct {
@@ -72,46 +72,54 @@ static void attend(__global float *to, __global const float *q, __global const f
 }
 
 #else
+// In local memory a key has one float more, so that keys side by side are in different banks.
+#define KEY (D + 1)
 #define STEP_SCRATCH                                                                               \
     ROW_SCRATCH                                                                                    \
-    __local float query[D], weights[BLOCK];                                                        \
+    __local float query[D], weights[BLOCK], key_block[BLOCK * KEY], value_block[BLOCK * D];        \
     __local size_t rows[BLOCK];
 #define ATTEND(to, q, k, k_stride, v, v_stride, keys, scale)                                       \
-    attend(to, q, k, k_stride, v, v_stride, keys, scale, query, weights, rows, row_scratch)
+    attend(to, q, k, k_stride, v, v_stride, keys, scale, query, weights, key_block, value_block,   \
+           rows, row_scratch)
 
-// Work-items stand for keys while the scores are made, then for columns.
+// Work-items bring a block of keys and values, all at once because that takes longest; then they
+// stand for keys while the scores are made, and for columns.
 static void attend(__global float *to, __global const float *q, __global const float *k,
                    int k_stride, __global const float *v, int v_stride, keys_t keys, float scale,
-                   __local float *query, __local float *weights, __local size_t *rows,
-                   __local float *row_scratch) {
+                   __local float *query, __local float *weights, __local float *key_block,
+                   __local float *value_block, __local size_t *rows, __local float *row_scratch) {
     float result[(D + LANES - 1) / LANES];
     for (int d = LANE, i = 0; d < D; d += LANES, i++) {
         query[d] = scale * q[d];
         result[i] = 0.0f;
     }
     float top = LOWEST, sum = 0.0f;
-    barrier(CLK_LOCAL_MEM_FENCE);
     for (int first = 0; first < keys.count; first += BLOCK) {
         int n = min(BLOCK, keys.count - first);
-        float score = LOWEST;
+        if (LANE < n) rows[LANE] = key_row(keys, first + LANE);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int i = LANE; i < n * (D / VW); i += LANES) {
+            int j = i / (D / VW), d = i % (D / VW) * VW;
+            floatv key = LOADV(k + rows[j] * k_stride + d);
+            floatv value = LOADV(v + rows[j] * v_stride + d);
+            STOREV(key, key_block + j * KEY + d);
+            STOREV(value, value_block + j * D + d);
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        float score = LANE < n ? 0.0f : LOWEST;
         if (LANE < n) {
-            size_t row = key_row(keys, first + LANE);
-            rows[LANE] = row;
-            floatv dot_ = 0.0f;
-            for (int d = 0; d < D; d += VW) {
-                dot_ += LOADV(query + d) * LOADV(k + row * k_stride + d);
-            }
-            score = SUMV(dot_);
+            UNROLL
+            for (int d = 0; d < D; d++) score += query[d] * key_block[LANE * KEY + d];
         }
         float most = fmax(top, row_max(score));
         float weight = LANE < n ? exp(score - most) : 0.0f;
-        weights[LANE] = weight;
+        if (LANE < n) weights[LANE] = weight;
         float shrink = exp(top - most);
         sum = sum * shrink + row_sum(weight);
         top = most;
         for (int d = LANE, i = 0; d < D; d += LANES, i++) {
             float value = result[i] * shrink;
-            for (int j = 0; j < n; j++) value += weights[j] * v[rows[j] * v_stride + d];
+            for (int j = 0; j < n; j++) value += weights[j] * value_block[j * D + d];
             result[i] = value;
         }
         barrier(CLK_LOCAL_MEM_FENCE);

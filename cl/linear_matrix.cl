@@ -11,12 +11,12 @@
 // which are neighbours in memory, and receives columns 8 t + 4 e + j (e < 2) of those rows.
 //
 //   PART 0: linear, through local memory: a work-group has WM x WN warps, a tile each
-//        1: linear for few rows: a work-group has WM warps (4 at least), which share K
+//        1: linear, straight from global memory: a work-group has WM warps (4 at least), which share K
 //        2: weight_gradient, as 0
 //   MT   1, 2 or 4      UNIT  see cl/matrix_unit.cl      ACT  clf_activation (prelude.cl)
 //   HALF what is half: 1 x; 2 y and residual, or dy; 4 w; added up
 //   INT8 1: w is int8, times `scales`
-//   WIDE 1: rows of x (and of dy) begin at multiples of four elements
+//   WIDE 1: rows of x (and of dy) begin at multiples of four elements, and have multiples of four
 //   VW   4
 
 #ifndef PART
@@ -87,10 +87,14 @@ INLINE float4 LOAD4_half(__global const half *p) {
 #define LOAD4_char(p) convert_float4(*(__global const char4 *)(p))
 #define GET_char(p, i) ((float)(p)[i])
 
+#if WIDE
+#define LOAD4_PART(type, p, left) ((left) > 0 ? LOAD4(type, p) : (float4)(0.0f))
+#else
 #define LOAD4_PART(type, p, left)                                                                  \
     ((left) >= 4 ? LOAD4(type, p)                                                                  \
                  : (float4)((left) > 0 ? GET(type, p, 0) : 0.0f, (left) > 1 ? GET(type, p, 1) : 0.0f, \
                             (left) > 2 ? GET(type, p, 2) : 0.0f, 0.0f))
+#endif
 
 // ---- a step of a warp -----------------------------------------------------------------------------
 
@@ -116,7 +120,7 @@ INLINE void multiply_step(float sum[MT][4][4], float a[MT][2][4], float b[4][4] 
     float b_high[4][4], b_low[4][4];
     UNROLL
     for (int j = 0; j < 4; j++) split(b_high[j], b_low[j], b[j]);
-    UNROLL_UNIT
+    UNROLL
     for (int i = 0; i < MT; i++) {
         float a_high[2][4], a_low[2][4], part[4][4];
         UNROLL
@@ -127,16 +131,16 @@ INLINE void multiply_step(float sum[MT][4][4], float a[MT][2][4], float b[4][4] 
             for (int e = 0; e < 4; e++) part[j][e] = 0.0f;
         }
         // low . high, high . low, high . high
-        UNROLL_UNIT
+        UNROLL
         for (int p = 0; p < 3; p++) {
-            if ((p == 0 && !SPLIT_A) || (p == 1 && !SPLIT_B)) continue;
-            UNROLL_UNIT
+            if (p == 0 ? !SPLIT_A : p == 1 ? !SPLIT_B : 0) continue;
+            UNROLL
             for (int k = 0; k < 4; k += 2) {
                 float four[4];
                 UNROLL
                 for (int f = 0; f < 4; f++)
                     four[f] = p == 0 ? a_low[f % 2][k + f / 2] : a_high[f % 2][k + f / 2];
-                UNROLL_UNIT
+                UNROLL
                 for (int j = 0; j < 4; j++) {
                     const float two[2] = {p == 1 ? b_low[j][k] : b_high[j][k],
                                           p == 1 ? b_low[j][k + 1] : b_high[j][k + 1]};

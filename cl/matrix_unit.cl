@@ -15,11 +15,10 @@
 
 // Arrays that a function works on are registers only if it is no call.
 #define INLINE static inline __attribute__((always_inline))
-// In front of a loop over multiplications; by hand they are too long for copies.
+// By hand a multiplication is too long for copies.
 #if UNIT == 0
-#define UNROLL_UNIT _Pragma("unroll 1")
-#else
-#define UNROLL_UNIT UNROLL
+#undef UNROLL
+#define UNROLL _Pragma("unroll 1")
 #endif
 
 #if UNIT == 1
@@ -43,7 +42,7 @@ INLINE void matrix_multiply(float c[4], const float a[4], const float b[2],
     for (int i = 0; i < 2; i++) scratch[6 * item + 4 + i] = tf32(b[i]);
     barrier(CLK_LOCAL_MEM_FENCE);
     __local const float *all = scratch + 6 * (item - lane);
-    UNROLL_UNIT
+    UNROLL
     for (int e = 0; e < 4; e++) {
         const int row = lane / 4 + e / 2 * 8, column = lane % 4 * 2 + e % 2;
         for (int k = 0; k < 8; k++)

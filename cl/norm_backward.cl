@@ -67,8 +67,9 @@ __kernel void norm_backward(MATRIX(act, dsum), MATRIX(act, dx), MATRIX(const act
     }
 }
 
-// dscale += the columns' sums of partial (groups, C or 2C), dbias likewise. A work-item has VW
-// columns.
+// dscale += the columns' sums of partial (groups, C or 2C), dbias likewise. With LANES 1 a work-item
+// has VW columns, else one column and a share of the groups; local size at most (16, 16).
+#if LANES == 1
 __kernel void norm_parameters(TENSOR(float, dscale), TENSOR(float, dbias),
                               MATRIX(const float, partial), const int groups, const int C) {
     USE(dscale);
@@ -84,3 +85,28 @@ __kernel void norm_parameters(TENSOR(float, dscale), TENSOR(float, dbias),
         if (BIAS) add_to(dbias + c, biases, left, false);
     }
 }
+#else
+__kernel void norm_parameters(TENSOR(float, dscale), TENSOR(float, dbias),
+                              MATRIX(const float, partial), const int groups, const int C) {
+    __local float shares[2][16][16];
+    USE(dscale);
+    USE(dbias);
+    const int column = (int)get_local_id(0), share = (int)get_local_id(1);
+    const int c = (int)get_global_id(0), step = (int)get_local_size(1);
+    float scale = 0.0f, bias = 0.0f;
+    for (int g = share; g < groups && c < C; g += step) {
+        scale += ROW(partial, g)[c];
+        if (BIAS) bias += ROW(partial, g)[C + c];
+    }
+    shares[0][share][column] = scale;
+    shares[1][share][column] = bias;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (share > 0 || c >= C) return;
+    for (int s = 1; s < step; s++) {
+        scale += shares[0][s][column];
+        bias += shares[1][s][column];
+    }
+    dscale[c] += scale;
+    if (BIAS) dbias[c] += bias;
+}
+#endif

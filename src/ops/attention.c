@@ -109,18 +109,26 @@ static bool is_float(clf_run *run, const char *op, clf_tensor y) {
     return clf_shape_is(run, op, "y", y, CLF_ANY, CLF_ANY, CLF_F32);
 }
 
+// Keys that a kernel of cl/attention_step.cl takes at a time: on a GPU they and their values are in
+// at most 17 KB of local memory.
+static int step_block(const clf_profile *profile, int head_width) {
+    enum { FLOATS = 4224 };
+    int block = profile->lanes == 1 ? 32 : profile->lanes;
+    while (profile->lanes > 1 && block > 1 && block * (2 * head_width + 1) > FLOATS) block /= 2;
+    return block;
+}
+
 // The kernel, range and cost that a step over a cache and one over a source sentence share.
 static void launch_step(clf_run *run, const char *kernel, clf_tensor y, int heads, double keys,
                         const clf_arg *arguments, int count) {
     const clf_profile *profile = clf_device_profile(run->device);
     const int head_width = y.cols / heads;
-    const clf_kernel_spec spec = {
-        .file = "attention_step",
-        .kernel = kernel,
-        .defines = {{"D", head_width},
-                    {"VW", clf_head_vector(profile, head_width)},
-                    {"LANES", profile->lanes},
-                    {"BLOCK", profile->lanes == 1 ? 32 : profile->lanes}}};
+    const clf_kernel_spec spec = {.file = "attention_step",
+                                  .kernel = kernel,
+                                  .defines = {{"D", head_width},
+                                              {"VW", clf_head_vector(profile, head_width)},
+                                              {"LANES", profile->lanes},
+                                              {"BLOCK", step_block(profile, head_width)}}};
     const clf_range range = {.groups = {(size_t)heads, (size_t)y.rows},
                              .local = {(size_t)profile->lanes}};
     const clf_cost cost = {.bytes = 8 * y.cols * y.rows * (keys + 1),

@@ -60,14 +60,13 @@ clf_matrix_unit clf_linear_matrix_unit(clf_run *run);
 // clf_op_linear on this unit, with any weight but int8 that is not CLF_INT8_PLAIN.
 void clf_linear_run_matrix(clf_run *run, clf_matrix_unit unit, clf_tensor y, clf_tensor x,
                            clf_weight w, clf_linear epilogue);
-// The block of dw (K, N) that a work-group of weight_gradient sums, and the kernel with its
-// work-items; it has the arguments of the one in cl/linear_backward.cl.
+// The block of dw (K, N) that a work-group of weight_gradient sums, and its work-items; the kernel
+// has the arguments of the one in cl/linear_backward.cl.
 typedef struct clf_matrix_tile {
-    int rows, columns;
+    int rows, columns, items;
 } clf_matrix_tile;
-clf_matrix_tile clf_linear_matrix_tile(const clf_device *device, int k, int n);
-clf_kernel_spec clf_linear_matrix_gradient(const clf_device *device, clf_matrix_unit unit,
-                                           clf_tensor x, clf_tensor dy, int *items);
+clf_matrix_tile clf_linear_matrix_tile(void);
+clf_kernel_spec clf_linear_matrix_gradient(clf_matrix_unit unit, clf_tensor x, clf_tensor dy);
 // Makes this the device's unit and compares its products with the host's; with `faster` they must
 // also take less time than CLF_GEMM_PANEL's. May crash where the device does not have it.
 bool clf_linear_check_matrix(clf_run *run, clf_matrix_unit unit, bool faster);

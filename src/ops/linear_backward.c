@@ -11,7 +11,7 @@
 
 // How cl/linear_backward.cl is built and how dw is cut: see there.
 typedef struct gradient_plan {
-    clf_gemm variant; // CLF_GEMM_MATRIX: of what follows only how dw and the rows are cut counts
+    clf_gemm variant; // CLF_GEMM_MATRIX: the next two lines are not what its kernel is built with
     int vector, tile_rows, tile_columns; // VW, MR, NC
     int rows, columns, ks, lanes;        // RB, NB, KB, WX
     int k_block, column_block;           // of a work-group
@@ -101,7 +101,8 @@ static gradient_plan make_plan(const clf_device *device, clf_gemm variant, int r
         plan_gpu(caps, &plan);
     plan.variant = variant;
     if (variant == CLF_GEMM_MATRIX) {
-        const clf_matrix_tile tile = clf_linear_matrix_tile(device, k, n);
+        const clf_matrix_tile tile = clf_linear_matrix_tile();
+        plan.lanes = tile.items;
         plan.k_block = tile.rows;
         plan.column_block = tile.columns;
         cut_rows(&plan, caps->compute_units, rows, k, n);
@@ -129,16 +130,15 @@ static clf_kernel_spec gradient_spec(const clf_device *device, const gradient_pl
 
 static void launch_gradient(clf_run *run, const gradient_plan *plan, clf_weight dw, clf_tensor db,
                             clf_tensor x, clf_tensor dy, clf_tensor parts) {
-    int items = plan->lanes;
     const clf_kernel_spec spec =
         plan->variant == CLF_GEMM_MATRIX
-            ? clf_linear_matrix_gradient(run->device, clf_linear_matrix_unit(run), x, dy, &items)
+            ? clf_linear_matrix_gradient(clf_linear_matrix_unit(run), x, dy)
             : gradient_spec(run->device, plan, "weight_gradient",
                             clf_is_half(x) + 2 * clf_is_half(dy));
     const clf_range range = {.groups = {(size_t)clf_ceil_divide(dw.n, plan->column_block),
                                         (size_t)clf_ceil_divide(dw.k, plan->k_block),
                                         (size_t)plan->slices},
-                             .local = {(size_t)items}};
+                             .local = {(size_t)plan->lanes}};
     const double r = x.rows, k = dw.k, n = dw.n;
     const clf_cost cost = {.bytes = 4 * (r * k + r * n + 2 * k * n), .flops = 2 * r * k * n};
     const clf_arg arguments[] = {
@@ -166,8 +166,9 @@ static void add_parts(clf_run *run, const gradient_plan *plan, clf_tensor to, cl
                       uint64_t offset) {
     const clf_kernel_spec spec = gradient_spec(run->device, plan, "add_parts", 0);
     const int64_t count = (int64_t)to.rows * to.cols;
-    const size_t groups = (size_t)((count + 4095) / 4096);
-    const clf_range range = {.groups = {groups}, .local = {(size_t)plan->lanes}};
+    const int64_t share = on_cpu(run->device) ? 4096 : 16 * plan->lanes; // of a group
+    const clf_range range = {.groups = {(size_t)((count + share - 1) / share)},
+                             .local = {(size_t)plan->lanes}};
     const clf_cost cost = {.bytes = 4.0 * (double)count * (plan->slices + 1)};
     clf_tensor from = parts;
     from.offset += offset;

@@ -9,44 +9,35 @@
 #define WARP         32
 #define TILE_ROWS    16 // of a warp, times MT
 #define TILE_COLUMNS 32
-#define BIG_BYTES    (44 << 10) // of local memory that the big tile may need
 
 // PART, MT, WM and WN of cl/linear_matrix.cl.
 typedef struct plan {
-    enum { PART_TILES, PART_FEW, PART_GRADIENT } part;
+    enum { PART_TILES, PART_STRAIGHT, PART_GRADIENT } part;
     int mt, wm, wn;
 } plan;
 
 static int rows_of(const plan *p) {
-    return TILE_ROWS * p->mt * (p->part == PART_FEW ? 1 : p->wm);
+    return TILE_ROWS * p->mt * (p->part == PART_STRAIGHT ? 1 : p->wm);
 }
 
 static int columns_of(const plan *p) {
     return TILE_COLUMNS * p->wn;
 }
 
-static int groups_of(const plan *p, int m, int n) {
-    return clf_ceil_divide(m, rows_of(p)) * clf_ceil_divide(n, columns_of(p));
-}
+// 128 x 64, so that a compute unit has two groups and one multiplies while the other loads.
+static const plan tiles = {.part = PART_TILES, .mt = 4, .wm = 2, .wn = 2};
 
-// 128 x 128 where such tiles are enough for the device, else 64 x 64.
-static plan tiles_for(const clf_caps *caps, int m, int n) {
-    const plan big = {.mt = 4, .wm = 2, .wn = 4}, small = {.mt = 2, .wm = 2, .wn = 2};
-    const bool fits =
-        caps->local_memory >= BIG_BYTES && groups_of(&big, m, n) >= caps->compute_units;
-    return fits ? big : small;
-}
-
+// Where there are too few tiles for that, small ones straight from global memory are faster.
 static plan plan_for(const clf_caps *caps, int m, int k, int n) {
-    const plan tiles = tiles_for(caps, m, n);
-    if (m > 2 * TILE_ROWS && groups_of(&tiles, m, n) >= caps->compute_units) return tiles;
+    const int groups = clf_ceil_divide(m, rows_of(&tiles)) * clf_ceil_divide(n, columns_of(&tiles));
+    if (m > 2 * TILE_ROWS && groups >= 2 * caps->compute_units) return tiles;
     const int mt = m <= TILE_ROWS ? 1 : 2;
-    return (plan){.part = PART_FEW, .mt = mt, .wm = mt == 1 && k >= 1024 ? 16 : 8, .wn = 1};
+    return (plan){.part = PART_STRAIGHT, .mt = mt, .wm = mt == 1 && k >= 1024 ? 16 : 8, .wn = 1};
 }
 
 // Whether the rows may be read in vectors of four.
 static bool is_wide(clf_tensor x) {
-    return x.stride % 4 == 0 && x.offset % 4 == 0;
+    return x.stride % 4 == 0 && x.offset % 4 == 0 && x.cols % 4 == 0;
 }
 
 static clf_kernel_spec spec_of(const plan *p, clf_matrix_unit unit, const char *kernel,
@@ -77,16 +68,13 @@ void clf_linear_run_matrix(clf_run *run, clf_matrix_unit unit, clf_tensor y, clf
     clf_linear_launch(run, &spec, range, y, x, w, e);
 }
 
-clf_matrix_tile clf_linear_matrix_tile(const clf_device *device, int k, int n) {
-    const plan p = tiles_for(clf_device_caps(device), k, n);
-    return (clf_matrix_tile){rows_of(&p), columns_of(&p)};
+clf_matrix_tile clf_linear_matrix_tile(void) {
+    return (clf_matrix_tile){rows_of(&tiles), columns_of(&tiles), WARP * tiles.wm * tiles.wn};
 }
 
-clf_kernel_spec clf_linear_matrix_gradient(const clf_device *device, clf_matrix_unit unit,
-                                           clf_tensor x, clf_tensor dy, int *items) {
-    plan p = tiles_for(clf_device_caps(device), x.cols, dy.cols);
+clf_kernel_spec clf_linear_matrix_gradient(clf_matrix_unit unit, clf_tensor x, clf_tensor dy) {
+    plan p = tiles;
     p.part = PART_GRADIENT;
-    *items = WARP * p.wm * p.wn;
     return spec_of(&p, unit, "weight_gradient", CLF_ACT_NONE, clf_is_half(x) + 2 * clf_is_half(dy),
                    false, is_wide(x) && is_wide(dy));
 }

@@ -29,9 +29,16 @@ static void add_parameters(clf_run *run, clf_kernel_spec spec, clf_norm_gradient
     const int width = g.dscale.cols;
     const clf_profile *profile = clf_device_profile(run->device);
     spec.kernel = "norm_parameters";
-    const int items = clf_ceil_divide(width, clf_row_vector(run->device));
-    const clf_range range = {.groups = {(size_t)clf_ceil_divide(items, profile->lanes)},
-                             .local = {(size_t)profile->lanes}};
+    clf_range range = {.local = {1, 1, 1}};
+    if (profile->lanes == 1) {
+        range.groups[0] = (size_t)clf_ceil_divide(width, clf_row_vector(run->device));
+    } else {
+        const size_t most = (size_t)clf_device_caps(run->device)->max_group;
+        while (range.local[0] < 16 && 2 * range.local[0] <= most) range.local[0] *= 2;
+        while (range.local[1] < 16 && 2 * range.local[1] * range.local[0] <= most)
+            range.local[1] *= 2;
+        range.groups[0] = (size_t)clf_ceil_divide(width, (int)range.local[0]);
+    }
     const clf_arg arguments[] = {
         clf_arg_tensor(g.dscale),  clf_arg_tensor(g.dbias), CLF_ARG_MATRIX(partial),
         clf_arg_int(partial.rows), clf_arg_int(width),
