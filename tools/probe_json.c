@@ -24,7 +24,7 @@ static const char *outcome_text(clf_probe_outcome outcome) {
 }
 
 static const char *variant_text(clf_probe_variant variant) {
-    static const char *const texts[] = {"clblast_default", "clblast_tuned", "panel"};
+    static const char *const texts[] = {"clblast_default", "clblast_tuned", "panel", "matrix"};
     return texts[variant];
 }
 

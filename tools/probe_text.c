@@ -181,7 +181,8 @@ static void print_shapes(FILE *out) {
 }
 
 static void print_products(FILE *out, const clf_probe_products *products, const char *title) {
-    static const char *const names[] = {"CLBlast default", "CLBlast tuned", "panel kernel"};
+    static const char *const names[] = {"CLBlast default", "CLBlast tuned", "panel kernel",
+                                        "matrix unit"};
     double worst = 0;
     heading(out, "\n  %s, GFLOP/s (* what clformer uses)", title);
     fprintf(out, "    %4s   %-16s", "rows", "variant  K x N:");

@@ -33,7 +33,7 @@ typedef struct clf_probe_capability {
     const char *note; // what clformer does with it, or instead of it
 } clf_probe_capability;
 
-#define CLF_PROBE_CAPABILITIES 14
+#define CLF_PROBE_CAPABILITIES 16
 
 // ---- measurements: medians of several repeats; 0 where something could not be measured ----
 
@@ -56,6 +56,7 @@ typedef enum clf_probe_variant {
     CLF_PROBE_CLBLAST_DEFAULT, // with the parameters that CLBlast brings
     CLF_PROBE_CLBLAST_TUNED,   // with the parameters of this device's tuning file
     CLF_PROBE_PANEL,           // clformer's own kernel
+    CLF_PROBE_MATRIX,          // clformer's kernel for matrix units, where there is one
     CLF_PROBE_VARIANTS
 } clf_probe_variant;
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // What matters to a Transformer, and what clformer makes of it.
 #include <stdio.h>
+#include <string.h>
 
+#include "ops/linear.h"
 #include "probe/probe.h"
 
 typedef struct row {
@@ -29,10 +31,23 @@ static void name_profile(const clf_profile *profile, char *text, size_t size) {
     }
 }
 
+// "vnni512" for "int8-vnni512".
+static void name_variant(clf_prober *p, const char *key, bool present, const char *name) {
+    for (int i = 0; i < CLF_PROBE_CAPABILITIES && present; i++) {
+        clf_probe_capability *c = &p->result->capabilities[i];
+        if (strcmp(c->key, key) == 0)
+            snprintf(c->value, sizeof c->value, "%s", strchr(name, '-') + 1);
+    }
+}
+
 void clf_probe_capabilities(clf_prober *p) {
     const clf_caps *caps = clf_device_caps(p->device);
     const clf_profile *profile = clf_device_profile(p->device);
     const bool cpu = profile->lanes == 1;
+    clf_run run = clf_run_begin(p->device);
+    const clf_matrix_unit unit = clf_linear_matrix_unit(&run);
+    const clf_int8 int8 = clf_linear_int8(&run);
+    const bool has_unit = unit != CLF_MATRIX_EMULATED, has_int8 = int8 != CLF_INT8_PLAIN;
     const row rows[CLF_PROBE_CAPABILITIES] = {
         {"compiler", "compiler at run time", caps->online_compiler,
          used_if(caps->online_compiler, CLF_PROBE_REQUIRED),
@@ -63,8 +78,12 @@ void clf_probe_capabilities(clf_prober *p) {
          "likewise"},
         {"integer_dot", "integer dot product", caps->integer_dot,
          used_if(caps->integer_dot, CLF_PROBE_FALLBACK),
-         caps->integer_dot ? "products with int8 weights, if it is faster"
-                           : "int8 weights become float in the kernel"},
+         caps->integer_dot ? "int8 products, if it is faster" : "see int8 products"},
+        {"int8_products", "int8 products", has_int8, used_if(has_int8, CLF_PROBE_FALLBACK),
+         has_int8 ? "products with int8 weights; tried here"
+                  : "int8 weights become float in the kernel"},
+        {"matrix_unit", "matrix unit", has_unit, used_if(has_unit, CLF_PROBE_FALLBACK),
+         has_unit ? "matrix products; tried here" : "products by multiply-adds"},
         {"float_atomics", "float atomics", caps->float_atomics, CLF_PROBE_NOT_NEEDED,
          "sums have a fixed order, so runs repeat"},
         {"unified_memory", "memory shared with host", caps->unified_memory, CLF_PROBE_NOT_NEEDED,
@@ -80,6 +99,8 @@ void clf_probe_capabilities(clf_prober *p) {
                                      .note = from->note};
         snprintf(to->value, sizeof to->value, from->present ? "yes" : "no");
     }
+    name_variant(p, "int8_products", has_int8, clf_int8_name(int8));
+    name_variant(p, "matrix_unit", has_unit, clf_matrix_name(unit));
     clf_probe_capability *vectors = &p->result->capabilities[1];
     snprintf(vectors->value, sizeof vectors->value, "%d native", caps->native_float_width);
     vectors->note = cpu ? "a row is walked in vectors" : "wide loads";

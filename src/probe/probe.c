@@ -66,14 +66,14 @@ static void name_tuning(clf_prober *p) {
 // ---- everything in turn -------------------------------------------------------------------------
 
 static void probe_all(clf_prober *p) {
-    // The products come before the self-test: see clf_probe_device.
+    // The products come before what looks at the tuning file: see clf_probe_device.
     const struct {
         void (*run)(clf_prober *p);
         double weight; // its share of the time, roughly
     } parts[] = {
-        {clf_probe_capabilities, 0},
         {clf_probe_rates_measure, 3},
         {measure_products, 8},
+        {clf_probe_capabilities, 1},
         {clf_probe_self_test, 3},
         {tune, p->options->tune ? 40 : 0},
         {measure_tuned, p->options->tune ? 6 : 0},

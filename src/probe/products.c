@@ -109,7 +109,12 @@ static void run_product(bench *b, int shape, int row) {
     clf_probe_product *cell = &b->products->cells[b->variant][shape][row];
     clf_run run = clf_run_begin(b->p->device);
     clf_rng rng = {.state = (uint64_t)rows};
-    product job = {.gemm = b->variant == CLF_PROBE_PANEL ? CLF_GEMM_PANEL : CLF_GEMM_CLBLAST,
+    static const clf_gemm gemms[CLF_PROBE_VARIANTS] = {[CLF_PROBE_CLBLAST_DEFAULT] =
+                                                           CLF_GEMM_CLBLAST,
+                                                       [CLF_PROBE_CLBLAST_TUNED] = CLF_GEMM_CLBLAST,
+                                                       [CLF_PROBE_PANEL] = CLF_GEMM_PANEL,
+                                                       [CLF_PROBE_MATRIX] = CLF_GEMM_MATRIX};
+    product job = {.gemm = gemms[b->variant],
                    .y = reshape(b->y, rows, b->w[shape].n),
                    .x = reshape(b->x, rows, b->w[shape].k),
                    .w = b->w[shape],
@@ -182,7 +187,8 @@ static bool prepare(bench *b) {
 
 // Few rows first: they take least and tell most, and what more rows take follows from them.
 static void run_variant(bench *b, double share, double share_end) {
-    static const char *const names[] = {"CLBlast, default", "CLBlast, tuned", "panel kernel"};
+    static const char *const names[] = {"CLBlast, default", "CLBlast, tuned", "panel kernel",
+                                        "matrix unit"};
     const double given = b->p->options->product_seconds;
     const bool emulated = b->p->result->info.kind == CLF_DEVICE_EMULATOR;
     b->deadline = now() + (given > 0 ? given : emulated ? 5 : 20);
@@ -230,6 +236,10 @@ static bool clblast_is_tuned(clf_prober *p) {
 // gone.
 static bool exists(clf_prober *p, clf_probe_variant variant) {
     if (variant == CLF_PROBE_PANEL) return true;
+    if (variant == CLF_PROBE_MATRIX) {
+        clf_run run = clf_run_begin(p->device);
+        return clf_linear_matrix_unit(&run) != CLF_MATRIX_EMULATED;
+    }
     if (variant == CLF_PROBE_CLBLAST_DEFAULT && !clf_device_get_slot(p->device)->data) return true;
     return clblast_is_tuned(p) == (variant == CLF_PROBE_CLBLAST_TUNED);
 }
@@ -238,9 +248,10 @@ static void find_used(clf_prober *p, clf_probe_products *products) {
     const bool tuned = clblast_is_tuned(p);
     for (int i = 0; i < CLF_PROBE_ROWS; i++) {
         const clf_gemm gemm = clf_linear_variant(p->device, clf_probe_rows[i], 512, 512);
-        products->used[i] = gemm == CLF_GEMM_PANEL ? CLF_PROBE_PANEL
-                            : tuned                ? CLF_PROBE_CLBLAST_TUNED
-                                                   : CLF_PROBE_CLBLAST_DEFAULT;
+        products->used[i] = gemm == CLF_GEMM_PANEL    ? CLF_PROBE_PANEL
+                            : gemm == CLF_GEMM_MATRIX ? CLF_PROBE_MATRIX
+                            : tuned                   ? CLF_PROBE_CLBLAST_TUNED
+                                                      : CLF_PROBE_CLBLAST_DEFAULT;
     }
 }
 

@@ -75,7 +75,8 @@ static void say(clf_probe *probe, const char *format, ...) {
 
 static const char *variant_name(clf_probe_variant variant) {
     static const char *const names[] = {"CLBlast with its default parameters",
-                                        "CLBlast with tuned parameters", "the panel kernel"};
+                                        "CLBlast with tuned parameters", "the panel kernel",
+                                        "the matrix unit"};
     return names[variant];
 }
 

@@ -65,20 +65,33 @@ static void test_halfs(void) {
     clf_test_each_device(halfs_on);
 }
 
-static void gradients_on(clf_device *device) {
-    if (!is_gpu(device)) return;
-    static const int shapes[][3] = {{1, 1, 1}, {31, 7, 17}, {600, 36, 100}, {40, 131, 260}};
-    for (int i = 0; i < 8; i++) {
+static void differentiate(clf_device *device, const int shapes[][3], int count) {
+    for (int i = 0; i < 2 * count && is_gpu(device); i++) {
         const int *shape = shapes[i / 2];
         const linear_problem p = {.rows = shape[0],
                                   .k = shape[1],
                                   .n = shape[2],
-                                  .x = i % 4 == 1 ? CLF_F16 : CLF_F32,
-                                  .y = i % 4 == 1 ? CLF_F16 : CLF_F32,
+                                  .x = i % 4 == 3 ? CLF_F16 : CLF_F32,
+                                  .y = i % 4 == 3 ? CLF_F16 : CLF_F32,
                                   .matrix = true,
                                   .aligned = i % 2};
         linearkit_differentiate(device, &p);
     }
+}
+
+static void small_gradients_on(clf_device *device) {
+    static const int shapes[][3] = {{1, 1, 1}, {31, 7, 17}};
+    differentiate(device, shapes, 2);
+}
+
+static void test_small_gradients(void) {
+    clf_test_each_device(small_gradients_on);
+}
+
+// Slices of the rows; several tiles.
+static void gradients_on(clf_device *device) {
+    static const int shapes[][3] = {{600, 36, 100}, {40, 131, 260}};
+    differentiate(device, shapes, 2);
 }
 
 static void test_gradients(void) {
@@ -152,9 +165,7 @@ static void test_nan(void) {
     clf_test_each_device(nan_on);
 }
 
-static const clf_test tests[] = {{"products", test_products},
-                                 {"halfs", test_halfs},
-                                 {"gradients", test_gradients},
-                                 {"int8", test_int8},
-                                 {"nan", test_nan}};
+static const clf_test tests[] = {
+    {"products", test_products},   {"halfs", test_halfs}, {"small gradients", test_small_gradients},
+    {"gradients", test_gradients}, {"int8", test_int8},   {"nan", test_nan}};
 CLF_TEST_MAIN("op-linear-matrix", tests)
