@@ -62,7 +62,8 @@ typedef struct clf_device_options {
     const char
         *trace_path; // write a Chrome trace (JSON) of kernels, transfers and host phases here
     bool profile;    // time each kernel, for clf_device_profile_report
-    // Matrix product: "auto" (default), "clblast" or "panel".
+    // Matrix product: "auto" (default: the device's matrix unit if there is one, else what is
+    // faster for so many rows), "clblast" or "panel".
     const char *gemm;
     // Shape of the kernels: "auto" (default), "cpu" (one wide-vector work-item per row) or
     // "gpu" (one work-group per row). For tests and measurements.
