@@ -71,6 +71,8 @@ clf_kernel_spec clf_linear_matrix_gradient(clf_matrix_unit unit, clf_tensor x, c
 // also take less time than CLF_GEMM_PANEL's. May crash where the device does not have it.
 bool clf_linear_check_matrix(clf_run *run, clf_matrix_unit unit, bool faster);
 
+// clf_op_quantize, always.
+clf_quantized clf_linear_quantize(clf_run *run, clf_arena *arena, clf_tensor x);
 // clf_op_linear with a weight of int8 that is not CLF_INT8_PLAIN.
 void clf_linear_run_int8(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w,
                          clf_linear epilogue);
