@@ -24,11 +24,11 @@ static cut cut_row(clf_device *device, int columns) {
     return (cut){.chunk = CHUNK, .segment = segment, .segments = clf_ceil_divide(columns, segment)};
 }
 
-static clf_kernel_spec spec_of(const char *kernel, cut c) {
+static clf_kernel_spec spec_of(const clf_device *device, const char *kernel, cut c) {
     return (clf_kernel_spec){
         .file = "topk",
         .kernel = kernel,
-        .defines = {{"CHUNK", c.chunk}, {"K_MAX", CLF_TOPK_MAX}, {"MAX_SEGMENTS", MAX_SEGMENTS}}};
+        .defines = {{"CHUNK", c.chunk}, {"K_MAX", CLF_TOPK_MAX}, {"MAX_SEGMENTS", MAX_SEGMENTS}, {"VW", clf_row_vector(device)}}};
 }
 
 // What the segments of all rows give.
@@ -44,7 +44,7 @@ static parts take_parts(clf_run *run, clf_arena *arena, int rows, int k, cut c) 
 // `logits` are the columns of the segments from `first` on.
 static void reduce_segments(clf_run *run, parts p, clf_tensor logits, int first, clf_topk t,
                             cut c) {
-    const clf_kernel_spec spec = spec_of("topk_segment", c);
+    const clf_kernel_spec spec = spec_of(run->device, "topk_segment", c);
     const clf_arg arguments[] = {
         clf_arg_tensor(p.values),   clf_arg_tensor(p.ids),    CLF_ARG_MATRIX(logits),
         clf_arg_int(logits.cols),   clf_arg_int(c.segment),   clf_arg_int(first),
@@ -60,7 +60,7 @@ static void reduce_segments(clf_run *run, parts p, clf_tensor logits, int first,
 }
 
 static void merge_segments(clf_run *run, clf_tensor values, clf_tensor ids, parts p, cut c) {
-    const clf_kernel_spec spec = spec_of("topk_merge", c);
+    const clf_kernel_spec spec = spec_of(run->device, "topk_merge", c);
     const clf_arg arguments[] = {
         CLF_ARG_MATRIX(values),   CLF_ARG_MATRIX(ids),      clf_arg_tensor(p.values),
         clf_arg_tensor(p.ids),    clf_arg_int(values.rows), clf_arg_int(c.segments),
@@ -136,7 +136,7 @@ void clf_op_pick(clf_run *run, clf_tensor y, clf_tensor logits, clf_tensor ids, 
         return;
     }
     if (!banned.chunk) banned = (clf_tensor){0};
-    const clf_kernel_spec spec = spec_of("pick", cut_row(run->device, logits.cols));
+    const clf_kernel_spec spec = spec_of(run->device, "pick", cut_row(run->device, logits.cols));
     const clf_arg arguments[] = {
         CLF_ARG_MATRIX(y),        CLF_ARG_MATRIX(logits),   clf_arg_tensor(ids),
         clf_arg_tensor(banned),   clf_arg_int(banned.cols), clf_arg_int(rows),
