@@ -9,7 +9,13 @@
 #define STORE_BYTES(i, p) (*(p) = (char)(i))
 #define SUM_INTV(i) (float)(i)
 #else
-#define STORE_BYTES(i, p) CAT(vstore, VW)(CAT(convert_char, VW)(i), 0, p)
+// Rows begin at multiples of four; vstore would write byte by byte on PoCL.
+#if VW >= 8
+typedef CAT(char, VW) bytes_t __attribute__((aligned(4)));
+#else
+typedef CAT(char, VW) bytes_t;
+#endif
+#define STORE_BYTES(i, p) (*(QUANTIZED bytes_t *)(p) = CAT(convert_char, VW)(i))
 // Exact: the integers are small.
 #define SUM_INTV(i) SUMV(CONVERT_FLOATV(i))
 #endif
@@ -26,19 +32,16 @@
 // lanes the same. A row with a NaN or an infinity gets the scale NaN.
 inline float2 quantize_row(QUANTIZED char *to, int length, __global const float *x,
                            int k_count ROW_SCRATCH_PARAMETER) {
-    floatv most = 0.0f, zeros = 0.0f;
-    float most_rest = 0.0f, zeros_rest = 0.0f;
-    EACH_VECTOR(c, k_count) {
-        const floatv v = LOADV(x + c);
-        most = fmax(most, fabs(v));
-        zeros += v * 0.0f;
-    }
-    EACH_REST(c, k_count) {
-        most_rest = fmax(most_rest, fabs(x[c]));
-        zeros_rest += x[c] * 0.0f;
-    }
-    const float top = row_max(fmax(MAXV(most), most_rest));
-    const float zero = row_sum(SUMV(zeros) + zeros_rest); // NaN if x has one or an infinity
+    // Magnitudes as integers, which is their order, NaN above all.
+    intv tops = 0;
+    int top_rest = 0;
+    EACH_VECTOR(c, k_count) tops = max(tops, AS_INTV(LOADV(x + c)) & 0x7FFFFFFF);
+    EACH_REST(c, k_count) top_rest = max(top_rest, as_int(x[c]) & 0x7FFFFFFF);
+    const floatv most = AS_FLOATV(tops);
+    const float rest = as_float(top_rest);
+    const float top = row_max(fmax(MAXV(most), rest));
+    // NaN if x has one or an infinity.
+    const float zero = row_sum(SUMV(most * 0.0f) + rest * 0.0f);
     const float inverse = top > 0.0f && zero == 0.0f ? 127.0f / top : 0.0f;
     intv sums = 0;
     float sum = 0.0f;

@@ -8,6 +8,14 @@
 #include "base/fail.h"
 #include "device/opencl.h"
 
+// An argument as it was set last. Setting one again costs an allocation in some drivers, and most
+// are the same from launch to launch.
+typedef struct set_value {
+    bool known;
+    size_t size;
+    uint64_t bits; // of a value of at most 8 bytes, or of a buffer's handle; 0: none was given
+} set_value;
+
 typedef struct kernel {
     clf_kernel_spec spec; // its strings are in `text`
     char *text;
@@ -17,6 +25,8 @@ typedef struct kernel {
     cl_program program;
     cl_kernel kernel;
     int arguments;
+    set_value *values; // one for each argument
+    uint64_t releases; // device->releases when they were set
     size_t max_group;
 } kernel;
 
@@ -129,6 +139,7 @@ static void destroy_kernel(kernel *k) {
     if (!k) return;
     if (k->kernel) clReleaseKernel(k->kernel);
     if (k->program) clReleaseProgram(k->program);
+    free(k->values);
     free(k->message);
     free(k->text);
     free(k);
@@ -181,6 +192,8 @@ static clf_status build_kernel(clf_device *device, kernel *k) {
         clGetKernelInfo(k->kernel, CL_KERNEL_NUM_ARGS, sizeof arguments, &arguments, NULL);
     if (code != CL_SUCCESS) return clf_cl_fail(device, code, "count a kernel's arguments");
     k->arguments = (int)arguments;
+    k->values = calloc(arguments + 1, sizeof *k->values);
+    if (!k->values) return clf_fail_memory();
     code = clGetKernelWorkGroupInfo(k->kernel, device->id, CL_KERNEL_WORK_GROUP_SIZE,
                                     sizeof k->max_group, &k->max_group, NULL);
     if (code != CL_SUCCESS) return clf_cl_fail(device, code, "ask for a kernel's group size");
@@ -226,25 +239,41 @@ int clf_kernel_max_group(clf_run *run, const clf_kernel_spec *spec) {
 
 // ---- launching ----
 
-static cl_int set_argument(cl_kernel kernel, cl_uint *index, const clf_arg *argument) {
+static cl_int set_value_of(const kernel *k, cl_uint index, size_t size, const void *value) {
+    set_value now = {.known = true, .size = size}, *last = &k->values[index];
+    if (value) memcpy(&now.bits, value, size);
+    if (last->known && last->size == size && last->bits == now.bits) return CL_SUCCESS;
+    const cl_int code = clSetKernelArg(k->kernel, index, size, value);
+    if (code == CL_SUCCESS) *last = now;
+    return code;
+}
+
+static cl_int set_argument(const kernel *k, cl_uint *index, const clf_arg *argument) {
     switch (argument->kind) {
     case CLF_ARG_TENSOR: {
         clf_tensor t = argument->tensor;
         cl_ulong offset = t.chunk ? t.offset : 0;
         cl_mem memory = t.chunk ? t.chunk->memory : NULL;
-        cl_int code = clSetKernelArg(kernel, (*index)++, sizeof memory, t.chunk ? &memory : NULL);
+        cl_int code = set_value_of(k, (*index)++, sizeof memory, t.chunk ? &memory : NULL);
         if (code != CL_SUCCESS) return code;
-        return clSetKernelArg(kernel, (*index)++, sizeof offset, &offset);
+        return set_value_of(k, (*index)++, sizeof offset, &offset);
     }
-    case CLF_ARG_INT: return clSetKernelArg(kernel, (*index)++, sizeof argument->i, &argument->i);
-    case CLF_ARG_FLOAT: return clSetKernelArg(kernel, (*index)++, sizeof argument->f, &argument->f);
-    case CLF_ARG_LONG: return clSetKernelArg(kernel, (*index)++, sizeof argument->l, &argument->l);
-    case CLF_ARG_LOCAL: return clSetKernelArg(kernel, (*index)++, argument->local_bytes, NULL);
+    case CLF_ARG_INT: return set_value_of(k, (*index)++, sizeof argument->i, &argument->i);
+    case CLF_ARG_FLOAT: return set_value_of(k, (*index)++, sizeof argument->f, &argument->f);
+    case CLF_ARG_LONG: return set_value_of(k, (*index)++, sizeof argument->l, &argument->l);
+    case CLF_ARG_LOCAL: return set_value_of(k, (*index)++, argument->local_bytes, NULL);
     }
     return CL_INVALID_VALUE;
 }
 
-static clf_status set_arguments(const clf_device *device, const kernel *k, const clf_arg *arguments,
+// A new buffer may have the handle of one that is gone.
+static void forget_released(const clf_device *device, kernel *k) {
+    if (k->releases == device->releases) return;
+    memset(k->values, 0, (size_t)k->arguments * sizeof *k->values);
+    k->releases = device->releases;
+}
+
+static clf_status set_arguments(const clf_device *device, kernel *k, const clf_arg *arguments,
                                 int count) {
     int expanded = count;
     for (int i = 0; i < count; i++) expanded += arguments[i].kind == CLF_ARG_TENSOR;
@@ -253,9 +282,10 @@ static clf_status set_arguments(const clf_device *device, const kernel *k, const
                         "kernel %s of cl/%s.cl takes %d arguments, %d were given (a tensor is two)",
                         k->spec.kernel, k->spec.file, k->arguments, expanded);
     }
+    forget_released(device, k);
     cl_uint index = 0;
     for (int i = 0; i < count; i++) {
-        cl_int code = set_argument(k->kernel, &index, &arguments[i]);
+        cl_int code = set_argument(k, &index, &arguments[i]);
         if (code != CL_SUCCESS) {
             return clf_fail(CLF_ERROR_DEVICE, "%s: cannot set argument %d of kernel %s: %s (%d)",
                             device->info.name, i, k->spec.kernel, clf_cl_error(code), (int)code);
@@ -295,7 +325,7 @@ void clf_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_
                 const clf_arg *arguments, int count) {
     clf_device *device = run->device;
     if (run->status != CLF_OK || run->dry || range.groups[0] == 0) return;
-    const kernel *k = get_kernel(run, spec);
+    kernel *k = get_kernel(run, spec);
     if (!k) return;
     clf_run_fail(run, set_arguments(device, k, arguments, count));
     if (run->status != CLF_OK) return;

@@ -74,6 +74,7 @@ void clf_arena_destroy(clf_arena *arena) {
         free(arena->chunks.data[i]);
     }
     arena->device->allocated -= arena->bytes;
+    arena->device->releases++;
     clf_array_free(&arena->chunks);
     free(arena);
 }

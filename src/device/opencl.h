@@ -41,6 +41,7 @@ struct clf_device {
     CLF_ARRAY(clf_unsaved) unsaved;
     char key[CLF_HASH_TEXT];
     uint64_t allocated;               // bytes in chunks
+    uint64_t releases;                // of arenas, so far
     unsigned char *staging;           // host copies of small writes that may not have happened yet
     size_t staged;                    // bytes of it in use
     struct clf_kernel_table *kernels; // NULL until the first is built

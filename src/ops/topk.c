@@ -25,10 +25,12 @@ static cut cut_row(clf_device *device, int columns) {
 }
 
 static clf_kernel_spec spec_of(const clf_device *device, const char *kernel, cut c) {
-    return (clf_kernel_spec){
-        .file = "topk",
-        .kernel = kernel,
-        .defines = {{"CHUNK", c.chunk}, {"K_MAX", CLF_TOPK_MAX}, {"MAX_SEGMENTS", MAX_SEGMENTS}, {"VW", clf_row_vector(device)}}};
+    return (clf_kernel_spec){.file = "topk",
+                             .kernel = kernel,
+                             .defines = {{"CHUNK", c.chunk},
+                                         {"K_MAX", CLF_TOPK_MAX},
+                                         {"MAX_SEGMENTS", MAX_SEGMENTS},
+                                         {"VW", clf_row_vector(device)}}};
 }
 
 // What the segments of all rows give.
