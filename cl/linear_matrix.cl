@@ -13,7 +13,7 @@
 //   PART 0: linear, through local memory: a work-group has WM x WN warps, a tile each
 //        1: linear, straight from global memory: a work-group has WM warps (4 at least), which share K
 //        2: weight_gradient, as 0
-//   MT   1, 2 or 4      UNIT  see cl/matrix_unit.cl      ACT  clf_activation (prelude.cl)
+//   MT   4; with PART 1 any      UNIT  see cl/matrix_unit.cl      ACT  clf_activation (prelude.cl)
 //   HALF what is half: 1 x; 2 y and residual, or dy; 4 w; added up
 //   INT8 1: w is int8, times `scales`
 //   WIDE 1: rows of x (and of dy) begin at multiples of four elements, and have multiples of four
@@ -23,7 +23,7 @@
 #define PART 0
 #endif
 #ifndef MT
-#define MT 2
+#define MT 4
 #endif
 #ifndef WM
 #define WM 4
@@ -98,10 +98,11 @@ INLINE float4 LOAD4_half(__global const half *p) {
 
 // ---- a step of a warp -----------------------------------------------------------------------------
 
-INLINE void split(float high[4], float low[4], const float x[4]) {
+// Without `both` x is high already.
+INLINE void split(float high[4], float low[4], const float x[4], const bool both) {
     UNROLL
     for (int i = 0; i < 4; i++) {
-        high[i] = MATRIX_HIGH(x[i]);
+        high[i] = both ? MATRIX_HIGH(x[i]) : x[i];
         low[i] = x[i] - high[i];
     }
 }
@@ -115,16 +116,16 @@ INLINE void split(float high[4], float low[4], const float x[4]) {
 #endif
 
 // sum[i][j] += a . b; a[i][h][k], b[j][k]. The smaller products come first, and a step is summed on
-// its own because a unit rounds its sums down.
+// its own because a unit rounds its sums towards zero.
 INLINE void multiply_step(float sum[MT][4][4], float a[MT][2][4], float b[4][4] SCRATCH_PARAMETER) {
     float b_high[4][4], b_low[4][4];
     UNROLL
-    for (int j = 0; j < 4; j++) split(b_high[j], b_low[j], b[j]);
+    for (int j = 0; j < 4; j++) split(b_high[j], b_low[j], b[j], SPLIT_B);
     UNROLL
     for (int i = 0; i < MT; i++) {
         float a_high[2][4], a_low[2][4], part[4][4];
         UNROLL
-        for (int h = 0; h < 2; h++) split(a_high[h], a_low[h], a[i][h]);
+        for (int h = 0; h < 2; h++) split(a_high[h], a_low[h], a[i][h], SPLIT_A);
         UNROLL
         for (int j = 0; j < 4; j++) {
             UNROLL
@@ -201,14 +202,6 @@ INLINE void clear(float sum[MT][4][4]) {
 #define A_LOADS (GROUP_ROWS * STEP / 4 / ITEMS)
 #define B_LOADS (GROUP_COLUMNS * STEP / 4 / ITEMS)
 
-#if MT == 4
-#define LOAD_ROWS(to, p) vstore4(*(__local const float4 *)(p), 0, to)
-#elif MT == 2
-#define LOAD_ROWS(to, p) vstore2(*(__local const float2 *)(p), 0, to)
-#else
-#define LOAD_ROWS(to, p) (*(to) = *(p))
-#endif
-
 INLINE void multiply_tiles(float sum[MT][4][4], __local const float *a_tile,
                            __local const float *b_tile SCRATCH_PARAMETER) {
     float a[MT][2][4], b[4][4];
@@ -217,10 +210,8 @@ INLINE void multiply_tiles(float sum[MT][4][4], __local const float *a_tile,
         __local const float *from = a_tile + (LANE_K + 4 * k) * A_STRIDE + MT * LANE_ROW;
         UNROLL
         for (int h = 0; h < 2; h++) {
-            float rows[MT];
-            LOAD_ROWS(rows, from + 8 * MT * h);
-            UNROLL
-            for (int i = 0; i < MT; i++) a[i][h][k] = rows[i];
+            const float4 rows = *(__local const float4 *)(from + 8 * MT * h);
+            a[0][h][k] = rows.x, a[1][h][k] = rows.y, a[2][h][k] = rows.z, a[3][h][k] = rows.w;
         }
         const float4 columns =
             *(__local const float4 *)(b_tile + (LANE_K + 4 * k) * B_STRIDE + 4 * LANE_ROW);

@@ -8,7 +8,6 @@
 #include "base/rng.h"
 #include "harness.h"
 #include "ops/linear.h"
-#include "ops/tuning.h"
 #include "ref/ref_linear.h"
 
 #define GUARD  3 // rows and columns around y that must stay as they are
@@ -25,12 +24,6 @@ typedef struct problem {
     residual_kind residual;
     clf_activation activation;
 } problem;
-
-static float *numbers(clf_rng *rng, int count) {
-    float *data = malloc((size_t)count * sizeof *data);
-    for (int i = 0; i < count; i++) data[i] = clf_rng_uniform(rng, -1, 1);
-    return data;
-}
 
 static clf_arena *new_arena(clf_device *device) {
     clf_arena *arena = NULL;
@@ -97,8 +90,10 @@ static void compare(const problem *p, variant v, const float *y, const double *e
 static void run_problem(clf_device *device, clf_arena *arena, const problem *p, variant v) {
     clf_rng rng = {.state = (uint64_t)(p->m * 7919 + p->k * 104729 + p->n)};
     const size_t count = (size_t)p->m * (size_t)p->n;
-    float *x = numbers(&rng, p->m * p->k), *w = numbers(&rng, p->k * p->n);
-    float *bias = numbers(&rng, p->n), *residual = numbers(&rng, p->m * p->n);
+    float *x = clf_rng_numbers(&rng, (size_t)(p->m * p->k));
+    float *w = clf_rng_numbers(&rng, (size_t)(p->k * p->n));
+    float *bias = clf_rng_numbers(&rng, (size_t)p->n);
+    float *residual = clf_rng_numbers(&rng, count);
     float *y = malloc(count * sizeof *y), *y_image, *other_image;
     double *expected = malloc(count * sizeof *expected), *bound = malloc(count * sizeof *bound);
     const bool alias = p->residual == RESIDUAL_ALIAS;
@@ -186,7 +181,7 @@ static void alone_on(clf_device *device) {
     enum { M = 40, K = 70, N = 50 };
     static const int counts[] = {1, 2, 3, 4, 5, 6, 7, 9, 33, M};
     clf_rng rng = {.state = 5};
-    float *x = numbers(&rng, M * K), *w = numbers(&rng, K * N);
+    float *x = clf_rng_numbers(&rng, (size_t)(M * K)), *w = clf_rng_numbers(&rng, (size_t)(K * N));
     float first[N], y[M * N];
     clf_arena *arena = new_arena(device);
     clf_run run = clf_run_begin(device);
@@ -218,7 +213,8 @@ static void test_alone(void) {
 static void nan_on(clf_device *device) {
     enum { M = 7, K = 20, N = 18 };
     clf_rng rng = {.state = 6};
-    float *x = numbers(&rng, M * K), *w = numbers(&rng, K * N), y[M * N];
+    float *x = clf_rng_numbers(&rng, (size_t)(M * K)), *w = clf_rng_numbers(&rng, (size_t)(K * N)),
+          y[M * N];
     x[3 * K + 11] = NAN;
     clf_arena *arena = new_arena(device);
     clf_run run = clf_run_begin(device);
@@ -281,7 +277,7 @@ static coded make_coded(clf_rng *rng, clf_dtype dtype, int rows, int cols, int s
                         bool divide) {
     const int size = clf_dtype_size(dtype);
     coded c = {.bytes = malloc((size_t)(rows * cols * size)),
-               .scales = numbers(rng, scale_count + 1),
+               .scales = clf_rng_numbers(rng, (size_t)(scale_count + 1)),
                .values = malloc(sizeof(double) * (size_t)(rows * cols))};
     for (int i = 0; i < scale_count; i++) c.scales[i] += c.scales[i] < 0 ? -0.1f : 0.1f;
     for (int i = 0; i < rows * cols; i++) {
@@ -386,7 +382,7 @@ static void slices_on(clf_device *device) {
     enum { K = 8000, N = 3000 };
     clf_rng rng = {.state = 9};
     int8_t *data = malloc((size_t)K * N);
-    float *scales = numbers(&rng, N), *image = malloc(sizeof *image * K * (N + 8));
+    float *scales = clf_rng_numbers(&rng, (size_t)N), *image = malloc(sizeof *image * K * (N + 8));
     for (size_t i = 0; i < (size_t)K * N; i++) data[i] = (int8_t)clf_rng_next(&rng);
     clf_arena *arena = new_arena(device);
     clf_run run = clf_run_begin(device);
@@ -449,7 +445,8 @@ static void gate_on(clf_device *device) {
     for (int i = 0; i < 4 * (CLF_ACT_SILU + 1); i++) {
         const int rows = shapes[i % 4][0], f = shapes[i % 4][1];
         const clf_activation activation = (clf_activation)(i / 4);
-        float *x = numbers(&rng, rows * 2 * f), *y = malloc(sizeof *y * (size_t)(rows * f));
+        float *x = clf_rng_numbers(&rng, (size_t)(rows * 2 * f)),
+              *y = malloc(sizeof *y * (size_t)(rows * f));
         float *x_image, *y_image;
         clf_tensor x_whole, y_whole;
         clf_run run = clf_run_begin(device);
@@ -471,130 +468,6 @@ static void gate_on(clf_device *device) {
 
 static void test_gate(void) {
     clf_test_each_device(gate_on);
-}
-
-// ---- choice and tuning --------------------------------------------------------------------------
-
-// Opens the first usable device with the options given; NULL: there is none.
-static clf_device *open_with(const char *shape, const char *gemm, const char *cache_dir) {
-    const clf_device_options options = {.shape = shape, .gemm = gemm, .cache_dir = cache_dir};
-    clf_device *device = NULL;
-    if (clf_device_open(&options, &device) != CLF_OK) clf_test_skip("no OpenCL device");
-    return device;
-}
-
-static void op_product(clf_device *device, int m, float *y) {
-    enum { K = 40, N = 20 };
-    clf_rng rng = {.state = 11};
-    clf_arena *arena = new_arena(device);
-    clf_run run = clf_run_begin(device);
-    float *x = numbers(&rng, m * K), *w = numbers(&rng, K * N);
-    clf_tensor tx = clf_arena_take(&run, arena, m, K, CLF_F32);
-    clf_tensor ty = clf_arena_take(&run, arena, m, N, CLF_F32);
-    clf_weight weight = clf_weight_take(&run, arena, K, N);
-    const clf_piece piece = {.data = w, .dtype = CLF_F32, .rows = N, .cols = K};
-    clf_weight_write(&run, weight, 0, &piece, arena);
-    clf_write(&run, tx, x);
-    clf_write(&run, ty, y);
-    clf_op_linear(&run, ty, tx, weight, (clf_linear){.residual = ty, .activation = CLF_ACT_RELU});
-    clf_op_linear(&run, ty, tx, weight, (clf_linear){.residual = ty});
-    clf_read(&run, ty, y);
-    CLF_ASSERT_OK(run.status);
-    double *expected = malloc(sizeof *expected * (size_t)(m * N) * 2), *bound = expected + m * N;
-    ref_linear(expected, bound, x, w, NULL, NULL, m, K, N, CLF_ACT_NONE);
-    for (int i = 0; i < m * N; i++) {
-        const double both = 1 + expected[i] + (expected[i] > 0 ? expected[i] : 0);
-        CU_ASSERT_DOUBLE_EQUAL(y[i], both, 2e-5);
-    }
-    free(expected), free(x), free(w);
-    clf_arena_destroy(arena);
-}
-
-static void test_choice(void) {
-    static const struct {
-        const char *shape, *gemm;
-        clf_gemm one, many;
-    } cases[] = {
-        {"cpu", "panel", CLF_GEMM_PANEL, CLF_GEMM_PANEL},
-        {"gpu", "panel", CLF_GEMM_PANEL, CLF_GEMM_PANEL},
-        {"cpu", "clblast", CLF_GEMM_CLBLAST, CLF_GEMM_CLBLAST},
-        {"gpu", "clblast", CLF_GEMM_CLBLAST, CLF_GEMM_CLBLAST},
-        {"cpu", "auto", CLF_GEMM_PANEL, CLF_GEMM_PANEL},
-        {"gpu", "auto", CLF_GEMM_PANEL, CLF_GEMM_CLBLAST},
-    };
-    for (int i = 0; i < 6; i++) {
-        clf_device *device = open_with(cases[i].shape, cases[i].gemm, "");
-        if (!device) return;
-        CU_ASSERT_EQUAL(clf_linear_variant(device, 1, 512, 512), cases[i].one);
-        CU_ASSERT_EQUAL(clf_linear_variant(device, 40, 512, 512), cases[i].many);
-        float y[40 * 20];
-        for (int j = 0; j < 40 * 20; j++) y[j] = 1;
-        op_product(device, 40, y);
-        clf_device_close(device);
-    }
-}
-
-static void write_text(const char *path, const char *text) {
-    FILE *file = fopen(path, "w");
-    if (file) fputs(text, file), fclose(file);
-}
-
-static void test_tuning_file(void) {
-    clf_device *device = open_with("cpu", "auto", clf_test_directory());
-    if (!device) return;
-    clf_tuning tuning, loaded;
-    char *path = clf_tuning_path(device);
-    clf_tuning_default(device, &tuning);
-    CU_ASSERT_FALSE(clf_tuning_load(device, &loaded));
-    tuning.tile[2].rows = 3;
-    tuning.gemm[4] = CLF_GEMM_CLBLAST;
-    tuning.clblast[CLF_CLBLAST_ROUTINE].set = true;
-    tuning.clblast[CLF_CLBLAST_ROUTINE].values[0] = 77;
-    CLF_ASSERT_OK(clf_tuning_save(device, &tuning));
-    CU_ASSERT_TRUE(clf_tuning_load(device, &loaded));
-    CU_ASSERT_EQUAL(memcmp(&tuning, &loaded, sizeof tuning), 0);
-    CU_ASSERT_EQUAL(clf_linear_variant(device, 1, 64, 64), CLF_GEMM_PANEL);
-    CU_ASSERT_EQUAL(clf_linear_variant(device, 500, 64, 64), CLF_GEMM_CLBLAST);
-
-    static const char *const bad[] = {
-        "",
-        "{",
-        "[]",
-        "{\"format\": 1}",
-        "{\"format\": 1, \"vector\": 3, \"slices\": 1, \"classes\": []}",
-        "{\"format\": 1, \"vector\": 8, \"slices\": 1, \"classes\": [1, 2, 3, 4, 5]}"};
-    for (int i = 0; i < 6; i++) {
-        write_text(path, bad[i]);
-        CU_ASSERT_FALSE(clf_tuning_load(device, &loaded));
-    }
-    clf_device_close(device);
-    device = open_with("cpu", "auto", clf_test_directory());
-    float y[20];
-    for (int j = 0; j < 20; j++) y[j] = 1;
-    if (device) op_product(device, 1, y);
-    clf_device_close(device);
-    free(path);
-}
-
-static int stop_soon(void *user, double share, const char *what) {
-    int *calls = user;
-    CU_ASSERT_TRUE(share >= 0 && share <= 1 && what);
-    return ++*calls >= 3;
-}
-
-// A search cut short leaves a valid tuning in use and on disk.
-static void test_search(void) {
-    clf_device *device = open_with("cpu", "auto", clf_test_directory());
-    if (!device) return;
-    clf_tuning found, loaded;
-    int calls = 0;
-    CLF_ASSERT_OK(clf_tuning_search(device, 2, stop_soon, &calls, &found));
-    CU_ASSERT_TRUE(calls >= 3 && calls < 12);
-    CU_ASSERT_TRUE(clf_tuning_load(device, &loaded));
-    CU_ASSERT_EQUAL(memcmp(&found, &loaded, sizeof found), 0);
-    for (int i = 0; i < CLF_ROW_CLASSES; i++)
-        CU_ASSERT_TRUE(clf_linear_check(device, CLF_GEMM_PANEL, i));
-    clf_device_close(device);
 }
 
 // ---- timing -------------------------------------------------------------------------------------
@@ -657,11 +530,8 @@ static void test_bench(void) {
 }
 
 static const clf_test tests[] = {
-    {"shapes", test_shapes},   {"epilogues", test_epilogues},
-    {"alone", test_alone},     {"nan", test_nan},
-    {"pieces", test_pieces},   {"slices", test_slices},
-    {"misfits", test_misfits}, {"gate", test_gate},
-    {"choice", test_choice},   {"tuning file", test_tuning_file},
-    {"search", test_search},   {"bench", test_bench},
+    {"shapes", test_shapes},   {"epilogues", test_epilogues}, {"alone", test_alone},
+    {"nan", test_nan},         {"pieces", test_pieces},       {"slices", test_slices},
+    {"misfits", test_misfits}, {"gate", test_gate},           {"bench", test_bench},
 };
 CLF_TEST_MAIN("linear", tests)
