@@ -10,14 +10,14 @@
 #define TILE_ROWS    16 // of a warp, times MT
 #define TILE_COLUMNS 32
 
-// PART, MT, WM and WN of cl/linear_matrix.cl.
+// STRAIGHT, MT, WM and WN of cl/linear_matrix.cl.
 typedef struct plan {
-    enum { PART_TILES, PART_STRAIGHT, PART_GRADIENT } part;
+    bool straight;
     int mt, wm, wn;
 } plan;
 
 static int rows_of(const plan *p) {
-    return TILE_ROWS * p->mt * (p->part == PART_STRAIGHT ? 1 : p->wm);
+    return TILE_ROWS * p->mt * (p->straight ? 1 : p->wm);
 }
 
 static int columns_of(const plan *p) {
@@ -25,14 +25,14 @@ static int columns_of(const plan *p) {
 }
 
 // 128 x 64, so that a compute unit has two groups and one multiplies while the other loads.
-static const plan tiles = {.part = PART_TILES, .mt = 4, .wm = 2, .wn = 2};
+static const plan tiles = {.mt = 4, .wm = 2, .wn = 2};
 
 // Where there are too few tiles for that, small ones straight from global memory are faster.
 static plan plan_for(const clf_caps *caps, int m, int k, int n) {
     const int groups = clf_ceil_divide(m, rows_of(&tiles)) * clf_ceil_divide(n, columns_of(&tiles));
     if (m > 2 * TILE_ROWS && groups >= 2 * caps->compute_units) return tiles;
     const int mt = m <= TILE_ROWS ? 1 : 2;
-    return (plan){.part = PART_STRAIGHT, .mt = mt, .wm = mt == 1 && k >= 1024 ? 16 : 8, .wn = 1};
+    return (plan){.straight = true, .mt = mt, .wm = mt == 1 && k >= 1024 ? 16 : 8, .wn = 1};
 }
 
 // Whether the rows may be read in vectors of four.
@@ -40,28 +40,22 @@ static bool is_wide(clf_tensor x) {
     return x.stride % 4 == 0 && x.offset % 4 == 0 && x.cols % 4 == 0;
 }
 
-static clf_kernel_spec spec_of(const plan *p, clf_matrix_unit unit, const char *kernel,
-                               clf_activation activation, int half, bool int8, bool wide) {
-    return (clf_kernel_spec){.file = "linear_matrix",
-                             .kernel = kernel,
-                             .defines = {{"VW", 4},
-                                         {"PART", p->part},
-                                         {"MT", p->mt},
-                                         {"WM", p->wm},
-                                         {"WN", p->wn},
-                                         {"UNIT", unit},
-                                         {"ACT", activation},
-                                         {"HALF", half},
-                                         {"INT8", int8},
-                                         {"WIDE", wide}}};
-}
-
 void clf_linear_run_matrix(clf_run *run, clf_matrix_unit unit, clf_tensor y, clf_tensor x,
                            clf_weight w, clf_linear e) {
     const plan p = plan_for(clf_device_caps(run->device), y.rows, w.k, w.n);
-    const int half = clf_is_half(x) + 2 * clf_is_half(y) + 4 * clf_is_half(w.data);
-    const clf_kernel_spec spec =
-        spec_of(&p, unit, "linear", e.activation, half, w.data.dtype == CLF_I8, is_wide(x));
+    const clf_kernel_spec spec = {
+        .file = "linear_matrix",
+        .kernel = "linear",
+        .defines = {{"VW", 4},
+                    {"STRAIGHT", p.straight},
+                    {"MT", p.mt},
+                    {"WM", p.wm},
+                    {"WN", p.wn},
+                    {"UNIT", unit},
+                    {"ACT", e.activation},
+                    {"HALF", clf_is_half(x) + 2 * clf_is_half(y) + 4 * clf_is_half(w.data)},
+                    {"INT8", w.data.dtype == CLF_I8},
+                    {"WIDE", is_wide(x)}}};
     const clf_range range = {.groups = {(size_t)clf_ceil_divide(y.rows, rows_of(&p)),
                                         (size_t)clf_ceil_divide(w.n, columns_of(&p))},
                              .local = {(size_t)(WARP * p.wm * p.wn)}};
@@ -73,10 +67,15 @@ clf_matrix_tile clf_linear_matrix_tile(void) {
 }
 
 clf_kernel_spec clf_linear_matrix_gradient(clf_matrix_unit unit, clf_tensor x, clf_tensor dy) {
-    plan p = tiles;
-    p.part = PART_GRADIENT;
-    return spec_of(&p, unit, "weight_gradient", CLF_ACT_NONE, clf_is_half(x) + 2 * clf_is_half(dy),
-                   false, is_wide(x) && is_wide(dy));
+    return (clf_kernel_spec){.file = "linear_matrix_backward",
+                             .kernel = "weight_gradient",
+                             .defines = {{"VW", 4},
+                                         {"MT", tiles.mt},
+                                         {"WM", tiles.wm},
+                                         {"WN", tiles.wn},
+                                         {"UNIT", unit},
+                                         {"HALF", clf_is_half(x) + 2 * clf_is_half(dy)},
+                                         {"WIDE", is_wide(x) && is_wide(dy)}}};
 }
 
 const char *clf_matrix_name(clf_matrix_unit unit) {

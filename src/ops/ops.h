@@ -32,8 +32,7 @@ typedef struct clf_dropout {
     uint64_t seed;
 } clf_dropout;
 
-// ---- linear layers (ops/linear*.c, ops/weight.c, cl/linear*.cl)
-// ----------------------------------
+// ---- linear layers (ops/linear*.c, ops/weight.c, cl/linear*.cl) ---------------------------------
 
 // How products with int8 weights are computed, all but the first with int8 inputs (cl/linear.cl).
 typedef enum clf_int8 {

@@ -104,16 +104,18 @@ static double sampled_error(clf_run *run, const bench *b, const product *job, cl
     return worst;
 }
 
+static const clf_gemm gemms[CLF_PROBE_VARIANTS] = {
+    [CLF_PROBE_CLBLAST_DEFAULT] = CLF_GEMM_CLBLAST,
+    [CLF_PROBE_CLBLAST_TUNED] = CLF_GEMM_CLBLAST,
+    [CLF_PROBE_PANEL] = CLF_GEMM_PANEL,
+    [CLF_PROBE_MATRIX] = CLF_GEMM_MATRIX,
+};
+
 static void run_product(bench *b, int shape, int row) {
     const int rows = clf_probe_rows[row];
     clf_probe_product *cell = &b->products->cells[b->variant][shape][row];
     clf_run run = clf_run_begin(b->p->device);
     clf_rng rng = {.state = (uint64_t)rows};
-    static const clf_gemm gemms[CLF_PROBE_VARIANTS] = {[CLF_PROBE_CLBLAST_DEFAULT] =
-                                                           CLF_GEMM_CLBLAST,
-                                                       [CLF_PROBE_CLBLAST_TUNED] = CLF_GEMM_CLBLAST,
-                                                       [CLF_PROBE_PANEL] = CLF_GEMM_PANEL,
-                                                       [CLF_PROBE_MATRIX] = CLF_GEMM_MATRIX};
     product job = {.gemm = gemms[b->variant],
                    .y = reshape(b->y, rows, b->w[shape].n),
                    .x = reshape(b->x, rows, b->w[shape].k),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Times products as a model runs them, for tools/bench: reads lines "ROWS K N" and answers each
 // with the seconds of one product. Usage: bench-linear DEVICE KIND (auto, clblast, panel)
+// [CLFORMER], the command that tries variants, as it does for itself
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -65,8 +66,10 @@ static clf_status time_product(clf_device *device, clf_arena *arena, const int s
 }
 
 int main(int argc, char **argv) {
+    const char *const trial[] = {argc > 3 ? argv[3] : NULL, "try", NULL};
     const clf_device_options options = {.select = argc > 1 ? argv[1] : NULL,
-                                        .gemm = argc > 2 ? argv[2] : NULL};
+                                        .gemm = argc > 2 ? argv[2] : NULL,
+                                        .trial_command = argc > 3 ? trial : NULL};
     clf_device *device = NULL;
     clf_arena *arena = NULL;
     int size[3];

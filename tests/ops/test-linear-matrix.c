@@ -98,34 +98,40 @@ static void test_gradients(void) {
     clf_test_each_device(gradients_on);
 }
 
+enum { K = 36, N = 230 };
+
+// y (rows, N) = relu(x (rows, K) . w), w (N, K) becoming a weight of this type.
+static void multiply(clf_device *device, clf_gemm gemm, clf_dtype type, const float *x,
+                     const float *w, int rows, float *y) {
+    opkit kit;
+    if (!opkit_init(&kit, device)) return;
+    const clf_tensor tx = clf_arena_take(&kit.run, kit.arena, rows, K, CLF_F32);
+    const clf_tensor ty = clf_arena_take(&kit.run, kit.arena, rows, N, CLF_F32);
+    const clf_weight weight = type == CLF_I8
+                                  ? clf_weight_take_int8(&kit.run, kit.arena, K, N, CLF_INT8_PLAIN)
+                                  : clf_weight_take(&kit.run, kit.arena, K, N);
+    const clf_piece piece = {.data = w, .dtype = CLF_F32, .rows = N, .cols = K};
+    clf_weight_write(&kit.run, weight, 0, &piece, kit.arena);
+    opkit_write(&kit, tx, x);
+    clf_linear_run(&kit.run, gemm, ty, tx, weight, (clf_linear){.activation = CLF_ACT_RELU});
+    opkit_read(&kit, ty, y);
+    opkit_finish(&kit);
+}
+
 // The same sums as the panel kernel's, in another order.
 static void int8_on(clf_device *device) {
-    if (!is_gpu(device)) return;
-    enum { K = 36, N = 230 };
     static const int rows[] = {3, 66};
-    for (int i = 0; i < 2; i++) {
-        opkit kit;
-        if (!opkit_init(&kit, device)) return;
+    for (int i = 0; i < 2 && is_gpu(device); i++) {
         const size_t count = (size_t)rows[i] * N;
         clf_rng rng = {9};
         float *x = opkit_numbers(&rng, (size_t)rows[i] * K, 1, 0);
-        float *w = opkit_numbers(&rng, (size_t)N * K, 1, 0);
-        float *y = malloc(sizeof *y * count);
+        float *w = opkit_numbers(&rng, (size_t)N * K, 1, 0), *y = malloc(sizeof *y * count);
         double *expected = malloc(sizeof *expected * count), *bound = malloc(sizeof *bound * count);
-        const clf_tensor tx = clf_arena_take(&kit.run, kit.arena, rows[i], K, CLF_F32);
-        const clf_tensor ty = clf_arena_take(&kit.run, kit.arena, rows[i], N, CLF_F32);
-        const clf_weight weight = clf_weight_take_int8(&kit.run, kit.arena, K, N, CLF_INT8_PLAIN);
-        const clf_piece piece = {.data = w, .dtype = CLF_F32, .rows = N, .cols = K};
-        clf_weight_write(&kit.run, weight, 0, &piece, kit.arena);
-        opkit_write(&kit, tx, x);
-        clf_linear_run(&kit.run, CLF_GEMM_PANEL, ty, tx, weight, (clf_linear){0});
-        opkit_read(&kit, ty, y);
+        multiply(device, CLF_GEMM_PANEL, CLF_I8, x, w, rows[i], y);
         for (size_t j = 0; j < count; j++) expected[j] = y[j], bound[j] = K * 0x1p-22;
-        clf_linear_run(&kit.run, CLF_GEMM_MATRIX, ty, tx, weight, (clf_linear){0});
-        opkit_read(&kit, ty, y);
+        multiply(device, CLF_GEMM_MATRIX, CLF_I8, x, w, rows[i], y);
         opkit_compare("int8 weights", y, expected, bound, count);
         free(x), free(w), free(y), free(expected), free(bound);
-        opkit_finish(&kit);
     }
 }
 
@@ -135,29 +141,16 @@ static void test_int8(void) {
 
 // A number that is none stays in its row.
 static void nan_on(clf_device *device) {
-    if (!is_gpu(device)) return;
-    enum { K = 20, N = 230 };
     static const int rows[] = {5, 70};
-    for (int i = 0; i < 2; i++) {
-        opkit kit;
-        if (!opkit_init(&kit, device)) return;
+    for (int i = 0; i < 2 && is_gpu(device); i++) {
         clf_rng rng = {6};
         float *x = opkit_numbers(&rng, (size_t)rows[i] * K, 1, 0);
         float *w = opkit_numbers(&rng, (size_t)N * K, 1, 0);
         float *y = malloc(sizeof *y * (size_t)rows[i] * N);
         x[3 * K + 11] = NAN;
-        const clf_tensor tx = clf_arena_take(&kit.run, kit.arena, rows[i], K, CLF_F32);
-        const clf_tensor ty = clf_arena_take(&kit.run, kit.arena, rows[i], N, CLF_F32);
-        const clf_weight weight = clf_weight_take(&kit.run, kit.arena, K, N);
-        const clf_piece piece = {.data = w, .dtype = CLF_F32, .rows = N, .cols = K};
-        clf_weight_write(&kit.run, weight, 0, &piece, kit.arena);
-        opkit_write(&kit, tx, x);
-        clf_linear_run(&kit.run, CLF_GEMM_MATRIX, ty, tx, weight,
-                       (clf_linear){.activation = CLF_ACT_RELU});
-        opkit_read(&kit, ty, y);
+        multiply(device, CLF_GEMM_MATRIX, CLF_F32, x, w, rows[i], y);
         for (int j = 0; j < rows[i] * N; j++) CU_ASSERT_EQUAL(isnan(y[j]) != 0, j / N == 3);
         free(x), free(w), free(y);
-        opkit_finish(&kit);
     }
 }
 

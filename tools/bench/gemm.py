@@ -46,7 +46,7 @@ def commands(arguments: argparse.Namespace, setup: Setup) -> dict[str, tuple[str
     if not program.exists():
         raise Failure(f"{program}: not found; it is built with clformer's tests")
     openblas = [setup.python, HERE / "gemm_numpy.py", str(setup.threads)]
-    found = {"clformer": ("clformer", [program, setup.device, "auto"]),
+    found = {"clformer": ("clformer", [program, setup.device, "auto", setup.clformer]),
              "openblas x.w": ("openblas", [*openblas, "plain"]),
              "openblas x.w^T": ("openblas", [*openblas, "transposed"])}
     if not arguments.no_clblast:

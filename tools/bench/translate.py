@@ -148,7 +148,8 @@ class Job:
             raise Absent(f"{program.engine} has no {program.precision} on this processor")
         settings = {"engine": program.engine, "kind": program.kind, "beam": self.beam,
                     "batch": batch, "length": self.length, "threads": setup.threads,
-                    "device": setup.peer_device, "workers": program.workers, "model": str(self.peer_model()),
+                    "device": setup.peer_device, "workers": program.workers,
+                    "model": str(self.peer_model()),
                     "tokenizer": str(self.model)}
         if program.batches:
             settings["batch_size"], settings["batch_type"] = program.batches

@@ -21,8 +21,8 @@ def load_ctranslate2(settings: dict) -> Translate:
                       for name in ("source.spm", "target.spm"))
     workers, batch = settings["workers"], settings["batch"]
     translator = ctranslate2.Translator(
-        settings["model"], device=settings["device"], compute_type=settings["kind"], inter_threads=workers,
-        intra_threads=settings["threads"] // workers)
+        settings["model"], device=settings["device"], compute_type=settings["kind"],
+        inter_threads=workers, intra_threads=settings["threads"] // workers)
     options = {"beam_size": settings["beam"], "max_input_length": 0}
     if batch:
         options["max_batch_size"] = -(-batch // workers)
