@@ -44,7 +44,7 @@ bool clf_weight_fits(clf_weight w);
 clf_range clf_linear_range(const clf_device *device, int rows, int tile_rows, size_t row_bytes,
                            int column_groups);
 
-// ---- matrix units (ops/linear_matrix.c, cl/linear_matrix.cl) ------------------------------------
+// ---- matrix units (ops/linear_matrix.c, cl/linear_matrix*.cl) -----------------------------------
 
 // UNIT of cl/matrix_unit.cl.
 typedef enum clf_matrix_unit {

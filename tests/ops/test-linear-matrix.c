@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Products on matrix units: the device's where a trial allows it, else the emulated one, which
-// tests all of cl/linear_matrix.cl but the instruction.
+// tests all of cl/linear_matrix*.cl but the instruction.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
