@@ -3,9 +3,6 @@
 //   ACT clf_activation (prelude.cl)
 //   HALF 2 is added where what is written, and the residual, are half
 
-// Whether a compiler contracts a * b + c could depend on a tile's size, and so the result.
-#pragma OPENCL FP_CONTRACT OFF
-
 #if HALF & 2
 #define Y half
 #else
@@ -20,6 +17,8 @@
 // Writes VW columns, of which `left` exist. bias and residual may be NULL.
 static void finish(floatv value, __global Y *y, __global const float *bias,
                    __global const Y *residual, int left) {
+    // Whether a compiler contracts a * b + c could depend on a tile's size, and so the result.
+#pragma OPENCL FP_CONTRACT OFF
     if (left >= VW) {
         if (bias) value += LOADV(bias);
         value = ACTIVATE(floatv, value);

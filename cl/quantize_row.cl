@@ -2,9 +2,6 @@
 // Included where rows become signed bytes with a scale for each row, for products of int8
 // (cl/linear.cl). QUANTIZED is the address space of the bytes.
 
-// A fused x * inverse + t could round the other way.
-#pragma OPENCL FP_CONTRACT OFF
-
 #if VW == 1
 #define STORE_BYTES(i, p) (*(p) = (char)(i))
 #define SUM_INTV(i) (float)(i)
@@ -32,6 +29,8 @@ typedef CAT(char, VW) bytes_t;
 // lanes the same. A row with a NaN or an infinity gets the scale NaN.
 inline float2 quantize_row(QUANTIZED char *to, int length, __global const float *x,
                            int k_count ROW_SCRATCH_PARAMETER) {
+    // A fused x * inverse + t could round the other way.
+#pragma OPENCL FP_CONTRACT OFF
     // Magnitudes as integers, which is their order, NaN above all.
     intv tops = 0;
     int top_rest = 0;

@@ -6,6 +6,7 @@
 
 #include "base/fail.h"
 #include "decode/cache.h"
+#include "device/launch.h"
 
 struct clf_generator {
     clf_device *device;
@@ -182,6 +183,7 @@ static void step(clf_run *run, stepper *s, const clf_search_row *rows, int count
     int position = clf_search_position(s->search);
     clf_tensor fed = feed(run, s, rows, count, position);
     clf_tensor origin = clf_tensor_rows(s->origin[position % 2], 0, count);
+    if (count <= (getenv("CH") ? atoi(getenv("CH")) : 8)) clf_chain_begin(run);
     clf_op_reorder(run, origin, s->origin[1 - position % 2], clf_tensor_rows(fed, 3, 1), position);
     if (position >= g->cache.positions) grow_cache(run, s, origin, position);
     clf_step next = {.ids = clf_tensor_rows(fed, 0, 1),
@@ -197,7 +199,9 @@ static void step(clf_run *run, stepper *s, const clf_search_row *rows, int count
     clf_tensor hidden = clf_model_step(run, g->model, g->scratch, &next);
     clf_search_candidates candidates;
     bool forced = clf_search_forced(s->search);
+    if (getenv("NT")) clf_chain_end(run);
     if (!forced) choose(run, s, hidden, &candidates);
+    clf_chain_end(run);
     clf_arena_reset(g->scratch);
     if (run->status != CLF_OK) return;
     clf_run_fail(run, clf_search_advance(s->search, forced ? NULL : &candidates));

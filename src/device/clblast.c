@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/fail.h"
-#include "device/opencl.h"
+#include "device/chain.h"
 
 // CLBlast returns OpenCL's codes as they are and has codes of its own below -1000.
 static clf_status fail_clblast(const clf_device *device, CLBlastStatusCode code,
@@ -31,6 +31,7 @@ void clf_clblast_gemm(clf_run *run, clf_tensor y, clf_tensor x, clf_tensor w, fl
         if (beta == 0) clf_fill_zero(run, y);
         return;
     }
+    clf_chain_flush(run);
     // CLBlast may queue several kernels and returns the event of the last, so a marker tells when
     // the first may have begun.
     cl_event before = NULL, event = NULL;

@@ -8,7 +8,7 @@
 
 #include "base/fail.h"
 #include "base/file.h"
-#include "device/opencl.h"
+#include "device/chain.h"
 #include "device/select.h"
 
 // ---- options ----
@@ -150,6 +150,7 @@ void clf_device_close(clf_device *device) {
     if (device->queue && clFinish(device->queue) == CL_SUCCESS) clf_device_idle(device);
     clf_recorder_destroy(device->recorder);
     clf_cache_save_rest(device);
+    clf_chain_destroy(device->chain);
     clf_kernels_destroy(device->kernels);
     clf_trials_destroy(device->trials);
     if (device->queue) clReleaseCommandQueue(device->queue);
@@ -200,6 +201,7 @@ const char *clf_device_gemm_option(const clf_device *device) {
 }
 
 clf_status clf_run_finish(clf_run *run) {
+    clf_chain_flush(run);
     cl_int code = clFinish(run->device->queue);
     clf_cl_check(run, code, "finish the queued work");
     if (code == CL_SUCCESS) clf_device_idle(run->device);
@@ -207,5 +209,6 @@ clf_status clf_run_finish(clf_run *run) {
 }
 
 void clf_run_flush(clf_run *run) {
+    clf_chain_flush(run);
     clf_cl_check(run, clFlush(run->device->queue), "submit the queued work");
 }

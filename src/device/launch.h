@@ -24,11 +24,20 @@ typedef struct clf_kernel_spec {
 } clf_kernel_spec;
 
 // One argument. A tensor becomes two kernel arguments: `__global T *x, ulong x_at` (prelude.cl's
-// TENSOR), so a view needs no sub-buffer. A tensor without a chunk passes NULL and 0.
+// TENSOR), so a view needs no sub-buffer. A tensor without a chunk passes NULL and 0. A buffer is a
+// chunk from its start or NULL, one kernel argument.
 typedef struct clf_arg {
-    enum { CLF_ARG_TENSOR, CLF_ARG_INT, CLF_ARG_FLOAT, CLF_ARG_LOCAL, CLF_ARG_LONG } kind;
+    enum {
+        CLF_ARG_TENSOR,
+        CLF_ARG_BUFFER,
+        CLF_ARG_INT,
+        CLF_ARG_FLOAT,
+        CLF_ARG_LOCAL,
+        CLF_ARG_LONG
+    } kind;
     union {
         clf_tensor tensor;
+        struct clf_chunk *buffer;
         int32_t i;
         float f;
         size_t local_bytes;
@@ -38,6 +47,9 @@ typedef struct clf_arg {
 
 static inline clf_arg clf_arg_tensor(clf_tensor t) {
     return (clf_arg){.kind = CLF_ARG_TENSOR, .tensor = t};
+}
+static inline clf_arg clf_arg_buffer(struct clf_chunk *buffer) {
+    return (clf_arg){.kind = CLF_ARG_BUFFER, .buffer = buffer};
 }
 static inline clf_arg clf_arg_int(int32_t i) {
     return (clf_arg){.kind = CLF_ARG_INT, .i = i};
@@ -53,10 +65,14 @@ static inline clf_arg clf_arg_local(size_t bytes) {
 }
 
 // Work-items: `groups` work-groups of `local` work-items in each dimension. groups[0] == 0 means
-// that there is nothing to do; any other zero counts as one.
+// that there is nothing to do; any other zero counts as one. Groups (., y, .) read `stream_bytes` of
+// `stream` from y * stream_bytes on, if that is known and nothing writes it, so that a device that
+// waits may fetch it.
 typedef struct clf_range {
     size_t groups[3];
     size_t local[3];
+    clf_tensor stream;
+    size_t stream_bytes;
 } clf_range;
 
 // What a launch costs, for --profile; zero if it is not worth counting.
@@ -67,6 +83,13 @@ typedef struct clf_cost {
 // Queues a kernel. Nothing happens if the run has failed already or groups[0] is 0.
 void clf_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_cost cost,
                 const clf_arg *arguments, int count);
+
+// Between these two, launches whose work-groups are one work-item become one launch wherever nothing
+// else is queued between them, on devices where that was tried and is faster; elsewhere nothing
+// changes. Results are the same, bit for bit. For sequences of many small kernels that come again
+// and again, since each set of kernels is a program that the device has to compile.
+void clf_chain_begin(clf_run *run);
+void clf_chain_end(clf_run *run);
 
 // Builds the kernel without running it; false if it does not build here, which is then not a
 // failure of the run (the compiler's log goes to the debug log). For trial compilation of optional

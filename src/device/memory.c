@@ -5,7 +5,7 @@
 
 #include "base/array.h"
 #include "base/fail.h"
-#include "device/opencl.h"
+#include "device/chain.h"
 
 enum { ALIGNMENT = 128, MIB = 1 << 20 };
 
@@ -278,6 +278,7 @@ void clf_write(clf_run *run, clf_tensor t, const void *data) {
     clf_device *device = run->device;
     span to;
     if (!tensor_span(run, t, "write", &to)) return;
+    clf_chain_flush(run);
     bool staged = to.bytes <= STAGED_WRITE;
     if (staged) {
         if (to.bytes > STAGING_BYTES - device->staged && clf_run_finish(run) != CLF_OK) return;
@@ -294,6 +295,7 @@ void clf_write(clf_run *run, clf_tensor t, const void *data) {
 void clf_read(clf_run *run, clf_tensor t, void *data) {
     span from;
     if (!tensor_span(run, t, "read", &from)) return;
+    clf_chain_flush(run);
     cl_event event = NULL;
     cl_int code = clEnqueueReadBuffer(run->device->queue, t.chunk->memory, CL_TRUE, from.offset,
                                       from.bytes, data, 0, NULL, wanted(run, &event));
@@ -308,6 +310,7 @@ struct clf_transfer {
 clf_transfer *clf_read_start(clf_run *run, clf_tensor t, void *data) {
     span from;
     if (!tensor_span(run, t, "read", &from)) return NULL;
+    clf_chain_flush(run);
     clf_transfer *transfer = malloc(sizeof *transfer);
     if (!transfer) {
         clf_run_fail(run, clf_fail_memory());
@@ -345,6 +348,7 @@ void clf_copy(clf_run *run, clf_tensor to, clf_tensor from) {
         return;
     }
     if (!tensor_span(run, to, "copy", &target) || !tensor_span(run, from, "copy", &source)) return;
+    clf_chain_flush(run);
     cl_event event = NULL;
     cl_int code =
         clEnqueueCopyBuffer(run->device->queue, from.chunk->memory, to.chunk->memory, source.offset,
@@ -355,6 +359,7 @@ void clf_copy(clf_run *run, clf_tensor to, clf_tensor from) {
 void clf_fill_zero(clf_run *run, clf_tensor t) {
     span to;
     if (!tensor_span(run, t, "fill", &to)) return;
+    clf_chain_flush(run);
     static const cl_uint zero;
     size_t pattern = (to.offset | to.bytes) % sizeof zero == 0 ? sizeof zero : 1;
     cl_event event = NULL;

@@ -45,6 +45,7 @@ struct clf_device {
     unsigned char *staging;           // host copies of small writes that may not have happened yet
     size_t staged;                    // bytes of it in use
     struct clf_kernel_table *kernels; // NULL until the first is built
+    struct clf_chain *chain;          // NULL until the first is begun
     bool trying;                      // an optional kernel: that it does not build is no warning
     struct clf_recorder *recorder;    // NULL unless tracing or profiling
     struct clf_trials *trials;
@@ -84,16 +85,25 @@ void clf_cache_save(clf_device *device, const char *key, cl_program program);
 void clf_cache_save_rest(clf_device *device);
 
 // ---- program.c ----
+// The text of cl/FILE.cl, NULL if there is none.
+const char *clf_kernel_source(const char *file);
+// The definitions with which a kernel is built, the profile's included; returns their number.
+#define CLF_ALL_DEFINES (CLF_MAX_DEFINES + 2)
+int clf_program_defines(const clf_device *device, const clf_kernel_spec *spec,
+                        clf_define defines[CLF_ALL_DEFINES]);
 // Builds the file of `spec` with its definitions, or finds it in the cache if `cached`.
 clf_status clf_program_build(clf_device *device, const clf_kernel_spec *spec, bool cached,
                              cl_program *program);
+// The same with a text that stands for the file.
+clf_status clf_program_build_text(clf_device *device, const char *file, const char *text,
+                                  bool cached, cl_program *program);
 
 // ---- trial.c ----
 // `command` is clf_device_options.trial_command.
 clf_status clf_trials_create(const char *const *command, struct clf_trials **trials);
 void clf_trials_destroy(struct clf_trials *trials);
 
-// ---- launch.c ----
+// ---- kernels.c ----
 void clf_kernels_destroy(struct clf_kernel_table *table);
 
 // ---- trace.c ----

@@ -9,7 +9,7 @@
 #include "device/opencl.h"
 #include "device/source.h"
 
-static const char *kernel_source(const char *file) {
+const char *clf_kernel_source(const char *file) {
     for (const clf_kernel_file *f = clf_kernel_files; f->name; f++) {
         if (strcmp(f->name, file) == 0) return f->text;
     }
@@ -23,22 +23,32 @@ static bool defines_name(const clf_kernel_spec *spec, const char *name) {
     return false;
 }
 
+int clf_program_defines(const clf_device *device, const clf_kernel_spec *spec,
+                        clf_define defines[CLF_ALL_DEFINES]) {
+    const clf_define profile[] = {{"VW", device->profile.vector_width},
+                                  {"LANES", device->profile.lanes}};
+    int count = 0;
+    for (int i = 0; i < 2; i++) {
+        if (!defines_name(spec, profile[i].name)) defines[count++] = profile[i];
+    }
+    for (int i = 0; i < CLF_MAX_DEFINES && spec->defines[i].name; i++)
+        defines[count++] = spec->defines[i];
+    return count;
+}
+
 // No -cl-std: without it a device compiles the highest OpenCL C 1.x, which is what the kernels are
 // written in, and some drivers do not take it well. No relaxed maths: infinities and the order of
 // sums must keep their meaning.
+#define OPTIONS "-cl-mad-enable"
+
 static bool make_options(const clf_device *device, const clf_kernel_spec *spec, char *options,
                          size_t size) {
-    size_t used = (size_t)snprintf(options, size, "-cl-mad-enable");
-    const clf_define profile[] = {{"VW", device->profile.vector_width},
-                                  {"LANES", device->profile.lanes}};
-    for (int i = 0; i < 2 && used < size; i++) {
-        if (defines_name(spec, profile[i].name)) continue;
-        used += (size_t)snprintf(options + used, size - used, " -D%s=%d", profile[i].name,
-                                 profile[i].value);
-    }
-    for (int i = 0; i < CLF_MAX_DEFINES && spec->defines[i].name && used < size; i++) {
-        used += (size_t)snprintf(options + used, size - used, " -D%s=%d", spec->defines[i].name,
-                                 spec->defines[i].value);
+    clf_define defines[CLF_ALL_DEFINES];
+    const int count = clf_program_defines(device, spec, defines);
+    size_t used = (size_t)snprintf(options, size, OPTIONS);
+    for (int i = 0; i < count && used < size; i++) {
+        used += (size_t)snprintf(options + used, size - used, " -D%s=%d", defines[i].name,
+                                 defines[i].value);
     }
     return used < size;
 }
@@ -77,17 +87,23 @@ static clf_status fail_build(const clf_device *device, cl_program program, cl_in
     return status;
 }
 
-static clf_status build_source(const clf_device *device, const char *file, const char *source,
-                               const char *options, cl_program *program) {
+// The text of a file as the compiler gets it: behind the prelude unless it is whole by itself.
+typedef struct source {
+    const char *file; // its name
+    const char *prelude, *text;
+} source;
+
+static clf_status build_source(const clf_device *device, source from, const char *options,
+                               cl_program *program) {
     char position[80]; // makes the compiler's messages speak of the file
-    snprintf(position, sizeof position, "#line 1 \"cl/%s.cl\"\n", file);
-    const char *parts[] = {kernel_source("prelude"), position, source};
+    snprintf(position, sizeof position, "#line 1 \"cl/%s.cl\"\n", from.file);
+    const char *parts[] = {from.prelude, position, from.text};
     cl_int code;
     cl_program created = clCreateProgramWithSource(device->context, 3, parts, NULL, &code);
     if (code != CL_SUCCESS) return clf_cl_fail(device, code, "create a program");
     code = clBuildProgram(created, 1, &device->id, options, NULL, NULL);
     if (code != CL_SUCCESS) {
-        clf_status status = fail_build(device, created, code, file, options);
+        clf_status status = fail_build(device, created, code, from.file, options);
         clReleaseProgram(created);
         return status;
     }
@@ -96,40 +112,50 @@ static clf_status build_source(const clf_device *device, const char *file, const
 }
 
 // Everything that the binary depends on.
-static void make_key(const clf_device *device, const char *source, const char *options,
+static void make_key(const clf_device *device, source from, const char *options,
                      char key[CLF_HASH_TEXT]) {
     clf_hash hash = clf_hash_string(clf_hash_start(), device->key);
     hash = clf_hash_string(hash, options);
-    hash = clf_hash_string(hash, kernel_source("prelude"));
-    hash = clf_hash_string(hash, source);
+    hash = clf_hash_string(hash, from.prelude);
+    hash = clf_hash_string(hash, from.text);
     clf_hash_text(hash, key);
 }
 
-static clf_status build(clf_device *device, const clf_kernel_spec *spec, bool cached,
+static clf_status build(clf_device *device, source from, const char *options, bool cached,
                         cl_program *program) {
-    const char *source = kernel_source(spec->file);
-    if (!source)
-        return clf_fail(CLF_ERROR_ARGUMENT, "there is no kernel file cl/%s.cl", spec->file);
-    char options[1024], key[CLF_HASH_TEXT];
-    if (!make_options(device, spec, options, sizeof options)) {
-        return clf_fail(CLF_ERROR_ARGUMENT, "cl/%s.cl has too long definitions", spec->file);
-    }
-    make_key(device, source, options, key);
+    char key[CLF_HASH_TEXT];
+    make_key(device, from, options, key);
     if (cached && clf_cache_load(device, key, options, program)) return CLF_OK;
-    int64_t begin = clf_clock();
-    CLF_TRY(build_source(device, spec->file, source, options, program));
+    const int64_t begin = clf_clock();
+    CLF_TRY(build_source(device, from, options, program));
     clf_cache_save(device, key, *program);
-    clf_log(CLF_LOG_DEBUG, "built cl/%s.cl with %s in %.0f ms", spec->file, options,
+    clf_log(CLF_LOG_DEBUG, "built cl/%s.cl with %s in %.0f ms", from.file, options,
             (double)(clf_clock() - begin) * 1e-6);
     return CLF_OK;
 }
 
-clf_status clf_program_build(clf_device *device, const clf_kernel_spec *spec, bool cached,
-                             cl_program *program) {
+static clf_status build_in_phase(clf_device *device, source from, const char *options, bool cached,
+                                 cl_program *program) {
     char phase[64];
-    int64_t begin = clf_phase_begin(device);
-    clf_status status = build(device, spec, cached, program);
-    snprintf(phase, sizeof phase, "build %s.cl", spec->file);
+    const int64_t begin = clf_phase_begin(device);
+    const clf_status status = build(device, from, options, cached, program);
+    snprintf(phase, sizeof phase, "build %s.cl", from.file);
     clf_phase_end(device, phase, begin);
     return status;
+}
+
+clf_status clf_program_build(clf_device *device, const clf_kernel_spec *spec, bool cached,
+                             cl_program *program) {
+    const source from = {spec->file, clf_kernel_source("prelude"), clf_kernel_source(spec->file)};
+    char options[1024];
+    if (!from.text)
+        return clf_fail(CLF_ERROR_ARGUMENT, "there is no kernel file cl/%s.cl", spec->file);
+    if (!make_options(device, spec, options, sizeof options))
+        return clf_fail(CLF_ERROR_ARGUMENT, "cl/%s.cl has too long definitions", spec->file);
+    return build_in_phase(device, from, options, cached, program);
+}
+
+clf_status clf_program_build_text(clf_device *device, const char *file, const char *text,
+                                  bool cached, cl_program *program) {
+    return build_in_phase(device, (source){file, "", text}, OPTIONS, cached, program);
 }

@@ -67,6 +67,12 @@ clf_range clf_linear_range(const clf_device *device, int rows, int tile_rows, si
         .groups = {(size_t)clf_ceil_divide(tiles, blocks), (size_t)column_groups, (size_t)blocks}};
 }
 
+void clf_linear_stream(clf_range *range, clf_weight w, int columns) {
+    range->stream = w.data;
+    range->stream_bytes =
+        (size_t)clf_dtype_size(w.data.dtype) * (size_t)w.panel_stride * (size_t)columns / 16;
+}
+
 void clf_linear_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_tensor y,
                        clf_tensor x, clf_weight w, clf_linear e) {
     const double m = y.rows, k = w.k, n = w.n;
@@ -109,6 +115,7 @@ static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, cl
                                        clf_ceil_divide(clf_ceil_divide(w.n, tile.columns), lanes));
     range.local[0] = (size_t)lanes;
     range.local[1] = (size_t)state->tuning.slices;
+    if (!is_plain(w)) clf_linear_stream(&range, w, tile.columns * lanes);
     clf_linear_launch(run, &spec, range, y, x, w, e);
 }
 

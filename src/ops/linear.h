@@ -44,6 +44,9 @@ bool clf_weight_fits(clf_weight w);
 clf_range clf_linear_range(const clf_device *device, int rows, int tile_rows, size_t row_bytes,
                            int column_groups);
 
+// Says of the launch what its groups read of w, in packed panels, each that many columns.
+void clf_linear_stream(clf_range *range, clf_weight w, int columns);
+
 // ---- matrix units (ops/linear_matrix.c, cl/linear_matrix*.cl) -----------------------------------
 
 // UNIT of cl/matrix_unit.cl.

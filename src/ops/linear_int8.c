@@ -88,6 +88,7 @@ static void multiply(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf
     clf_range range = clf_linear_range(run->device, y.rows, t.rows, 4 * (size_t)fours,
                                        clf_ceil_divide(w.n, t.columns * t.lanes));
     range.local[0] = (size_t)t.lanes;
+    clf_linear_stream(&range, w, t.columns * t.lanes);
     const double m = y.rows, k = w.k, n = w.n;
     const clf_cost cost = {.bytes = (own ? 4 : 1) * m * k + k * n + 4 * m * n,
                            .flops = 2 * m * k * n};

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+// A sequence of launches in one: its work-groups take the groups of all launches in order, and wait
+// where a group needs what earlier launches write, which is all of it. Whatever group waits, what it
+// waits for was taken by groups that run, so one group alone would also reach the end.
+//
+// What stands in front is made by src/device/chain_source.c: the kernels as functions, CASES, which
+// calls them, the buffers and LOCAL_BYTES, which serve as a kernel's local memory. Each group is one
+// work-item.
+//
+// `tasks` has two counters, of tickets taken and of tickets done, each in a cache line of its own. A
+// ticket is for a few groups side by side of one launch. From FIRST_TASK on, for each launch:
+//   0 kernel   1 words to the next launch   2 tickets before it   3 its tickets   4 the share of a ticket
+//   5, 6, 7 groups by dimension   8 buffer, 9 byte, 10 bytes: what group (., y, .) reads that no launch
+//   writes, its first byte and length for y = 0, followed by those of the others
+// and from 11 on its arguments, of which a buffer is its number.
+
+#define FIRST_TASK 16
+#define TAKEN      0
+#define DONE       8
+#define HEAD       11
+
+#define BUFFER(i) ((__global void *)buffers[task[HEAD + (i)]])
+#define NUMBER(i) (task[HEAD + (i)])
+#define REAL(i)   as_float((uint)task[HEAD + (i)])
+#define LOCAL(i)  local_memory
+
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch)
+#define FETCH(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2)
+#endif
+#endif
+#ifndef FETCH
+#define FETCH(p)
+#endif
+
+__kernel void chain(__global ulong *tasks, const int total, BUFFER_PARAMETERS) {
+    // The last is no buffer.
+    __global char *const buffers[] = {BUFFER_LIST, 0};
+    volatile __global int *taken = (volatile __global int *)(tasks + TAKEN);
+    volatile __global int *done = (volatile __global int *)(tasks + DONE);
+    __global const ulong *task = tasks + FIRST_TASK;
+    char local_memory[LOCAL_BYTES] __attribute__((aligned(64)));
+    for (int ticket = atomic_inc(taken); ticket < total; ticket = atomic_inc(taken)) {
+        while (ticket >= (int)(task[2] + task[3])) task += task[1];
+        const int before = (int)task[2];
+        const uint x = (uint)task[5], y = (uint)task[6], groups = x * y * (uint)task[7];
+        // The first of its groups, and how many.
+        uint left = groups, count = 1, nth = (uint)(ticket - before);
+        for (; nth > 0 && left >= 2 * (uint)task[4]; nth--) left -= left / (uint)task[4];
+        if (nth == 0) count = max(left / (uint)task[4], 1u);
+        const uint first = groups - left + nth;
+        // Whoever waits brings what it will read into its cache.
+        __global const char *ahead = buffers[task[8]] + task[9] + task[10] * (first / x % y);
+        __global const char *ahead_end = ahead + task[10];
+        while (*done < before) {
+            if (ahead < ahead_end) FETCH(ahead);
+            ahead += 64;
+        }
+        atomic_add(done, 0); // what they wrote is seen from here on
+        for (uint group = first; group < first + count; group++) {
+            const uint place[6] = {group % x, group / x % y, group / x / y, x, y, (uint)task[7]};
+            switch ((int)task[0]) { CASES }
+        }
+        mem_fence(CLK_GLOBAL_MEM_FENCE);
+        atomic_inc(done);
+    }
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: MIT
+#include "device/chain.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "device/trial.h"
+
+// In words of cl/chain.cl.
+enum {
+    FIRST_TASK = 16, // words before it: counters
+    TASK_HEAD = 11,
+    MAX_WORDS = 8192, // 64 KiB, which clf_write does not wait for
+    MAX_KERNELS = 24, // different ones in a chain
+    MAX_PROGRAMS = 64
+};
+
+typedef struct program {
+    clf_kernel kernel; // made by hand: it is in no table
+    int count;
+    clf_chain_kernel kernels[MAX_KERNELS];
+} program;
+
+struct clf_chain {
+    bool open, launching;
+    int programs;
+    program *list[MAX_PROGRAMS];
+    clf_arena *arena;
+    clf_tensor tasks; // (1, MAX_WORDS) of 8 bytes, as pairs of int32
+    // What is recorded.
+    int used, tickets; // words, tickets
+    clf_cost cost;
+    int kernel_count, buffer_count;
+    clf_chain_kernel kernels[MAX_KERNELS];
+    struct clf_chunk *buffers[CLF_CHAIN_BUFFERS];
+    uint64_t words[MAX_WORDS];
+};
+
+// ---- programs -----------------------------------------------------------------------------------
+
+static int place_of(const clf_chain_kernel *kernels, int count, const clf_kernel *k) {
+    int i = count - 1;
+    while (i >= 0 && kernels[i].kernel != k) i--;
+    return i;
+}
+
+static bool has_all(const program *p, const struct clf_chain *chain) {
+    for (int i = 0; i < chain->kernel_count; i++) {
+        if (place_of(p->kernels, p->count, chain->kernels[i].kernel) < 0) return false;
+    }
+    return true;
+}
+
+static clf_status build(clf_device *device, program *p) {
+    char *text = clf_chain_source(device, p->kernels, p->count);
+    if (!text) return clf_fail_memory();
+    p->kernel.spec = (clf_kernel_spec){.file = "chain", .kernel = "chain"};
+    clf_status status = CLF_ERROR_BUILD;
+    // A binary from the cache may lack what the source has.
+    for (int cached = 1; cached >= 0 && status != CLF_OK; cached--) {
+        status = clf_program_build_text(device, "chain", text, cached, &p->kernel.program);
+        if (status == CLF_OK) status = clf_kernel_create(device, &p->kernel);
+    }
+    free(text);
+    return status;
+}
+
+// A program for the kernels of this chain, made if need be. NULL: there is no room for another.
+static program *get_program(clf_device *device, struct clf_chain *chain) {
+    for (int i = 0; i < chain->programs; i++) {
+        if (has_all(chain->list[i], chain)) return chain->list[i];
+    }
+    program *p = chain->programs < MAX_PROGRAMS ? calloc(1, sizeof *p) : NULL;
+    if (!p) return NULL;
+    p->count = chain->kernel_count;
+    memcpy(p->kernels, chain->kernels, sizeof p->kernels);
+    device->trying = true;
+    p->kernel.status = build(device, p);
+    device->trying = false;
+    if (p->kernel.status != CLF_OK)
+        clf_log(CLF_LOG_WARNING, "launches are not joined: %s", clf_last_error());
+    return chain->list[chain->programs++] = p;
+}
+
+// ---- recording ----------------------------------------------------------------------------------
+
+static void forget(struct clf_chain *chain) {
+    chain->used = FIRST_TASK;
+    chain->tickets = 0;
+    chain->cost = (clf_cost){0};
+    chain->kernel_count = chain->buffer_count = 0;
+}
+
+static bool is_single(clf_range range) {
+    return range.local[0] <= 1 && range.local[1] <= 1 && range.local[2] <= 1;
+}
+
+// The kernel's place in the chain; -1: there is no room.
+static int add_kernel(struct clf_chain *chain, clf_kernel *k, const clf_arg *arguments, int count) {
+    const int known = place_of(chain->kernels, chain->kernel_count, k);
+    if (known >= 0) return known;
+    if (chain->kernel_count == MAX_KERNELS) return -1;
+    clf_chain_kernel *added = &chain->kernels[chain->kernel_count];
+    char *kind = added->kinds;
+    for (int i = 0; i < count; i++) {
+        switch (arguments[i].kind) {
+        case CLF_ARG_TENSOR: *kind++ = 'B'; *kind++ = 'N'; break;
+        case CLF_ARG_BUFFER: return -1;
+        case CLF_ARG_INT: *kind++ = 'I'; break;
+        case CLF_ARG_FLOAT: *kind++ = 'R'; break;
+        case CLF_ARG_LONG: *kind++ = 'N'; break;
+        case CLF_ARG_LOCAL: *kind++ = 'L'; break;
+        }
+    }
+    *kind = '\0';
+    added->kernel = k;
+    return chain->kernel_count++;
+}
+
+// The buffer's number; -1: there is no room.
+static int add_buffer(struct clf_chain *chain, struct clf_chunk *buffer) {
+    if (!buffer) return CLF_CHAIN_BUFFERS;
+    int i = chain->buffer_count - 1;
+    while (i >= 0 && chain->buffers[i] != buffer) i--;
+    if (i >= 0) return i;
+    if (chain->buffer_count == CLF_CHAIN_BUFFERS) return -1;
+    chain->buffers[chain->buffer_count] = buffer;
+    return chain->buffer_count++;
+}
+
+// Writes the words of an argument; returns their number, 0 if there is no room.
+static int add_argument(struct clf_chain *chain, uint64_t *to, const clf_arg *argument) {
+    int buffer;
+    switch (argument->kind) {
+    case CLF_ARG_TENSOR:
+        buffer = add_buffer(chain, argument->tensor.chunk);
+        to[0] = (uint64_t)buffer;
+        to[1] = argument->tensor.chunk ? argument->tensor.offset : 0;
+        return buffer < 0 ? 0 : 2;
+    case CLF_ARG_INT: to[0] = (uint32_t)argument->i; return 1;
+    case CLF_ARG_FLOAT: to[0] = 0; memcpy(to, &argument->f, sizeof argument->f); return 1;
+    case CLF_ARG_LONG: to[0] = (uint64_t)argument->l; return 1;
+    case CLF_ARG_LOCAL: to[0] = argument->local_bytes; return to[0] <= CLF_CHAIN_LOCAL;
+    case CLF_ARG_BUFFER: break;
+    }
+    return 0;
+}
+
+static bool record(struct clf_chain *chain, clf_kernel *k, clf_range range, clf_cost cost,
+                   const clf_arg *arguments, int count) {
+    if (chain->used + TASK_HEAD + CLF_CHAIN_ARGUMENTS > MAX_WORDS || 2 * count > CLF_CHAIN_ARGUMENTS)
+        return false;
+    uint64_t *task = &chain->words[chain->used];
+    int words = TASK_HEAD;
+    static int KK; if (!KK) KK=atoi(getenv("KK")?getenv("KK"):"2"); static int units=2;
+    const int kernel = add_kernel(chain, k, arguments, count);
+    if (kernel < 0) return false;
+    for (int i = 0; i < count; i++) {
+        const int added = add_argument(chain, task + words, &arguments[i]);
+        if (added == 0) return false;
+        words += added;
+    }
+    const int stream = add_buffer(chain, range.stream.chunk);
+    if (stream < 0) return false;
+    uint64_t groups = 1;
+    for (int i = 0; i < 3; i++) groups *= task[5 + i] = range.groups[i] ? range.groups[i] : 1;
+    task[0] = (uint64_t)kernel;
+    task[1] = (uint64_t)words;
+    task[2] = (uint64_t)chain->tickets;
+    task[4] = (uint64_t)(units * KK);
+    task[3] = 0;
+    for (; groups >= 2 * task[4]; task[3]++) groups -= groups / task[4];
+    task[3] += groups;
+    task[8] = (uint64_t)stream;
+    task[9] = range.stream.offset * (uint64_t)clf_dtype_size(range.stream.dtype);
+    task[10] = range.stream_bytes;
+    chain->tickets += (int)task[3];
+    chain->used += words;
+    chain->cost.bytes += cost.bytes;
+    chain->cost.flops += cost.flops;
+    return true;
+}
+
+bool clf_chain_add(clf_run *run, clf_kernel *k, clf_range range, clf_cost cost,
+                   const clf_arg *arguments, int count) {
+    struct clf_chain *chain = run->device->chain;
+    if (!chain || !chain->open || chain->launching) return false;
+    if (is_single(range)) {
+        if (record(chain, k, range, cost, arguments, count)) return true;
+        clf_chain_flush(run); // for want of room
+        if (record(chain, k, range, cost, arguments, count)) return true;
+        forget(chain);
+    } else {
+        clf_chain_flush(run);
+    }
+    return false;
+}
+
+// ---- launching ----------------------------------------------------------------------------------
+
+// One recorded launch by itself.
+static void launch_alone(clf_run *run, const clf_chain_kernel *k, struct clf_chunk *const *buffers,
+                         const uint64_t *task) {
+    clf_arg arguments[CLF_CHAIN_ARGUMENTS];
+    int count = 0;
+    const uint64_t *word = task + TASK_HEAD;
+    for (const char *kind = k->kinds; *kind; kind++, word++) {
+        clf_arg *a = &arguments[count++];
+        float real;
+        switch (*kind) {
+        case 'B':
+            *a = clf_arg_tensor((clf_tensor){
+                .chunk = *word < CLF_CHAIN_BUFFERS ? buffers[*word] : NULL, .offset = word[1]});
+            kind++;
+            word++;
+            break;
+        case 'I': *a = clf_arg_int((int32_t)(uint32_t)*word); break;
+        case 'R': memcpy(&real, word, sizeof real); *a = clf_arg_float(real); break;
+        case 'L': *a = clf_arg_local((size_t)*word); break;
+        default: *a = clf_arg_long((int64_t)*word);
+        }
+    }
+    const clf_range range = {.groups = {(size_t)task[5], (size_t)task[6], (size_t)task[7]}};
+    if (clf_kernel_build(run, k->kernel))
+        clf_kernel_launch(run, k->kernel, range, (clf_cost){0}, arguments, count);
+}
+
+static void launch_each(clf_run *run, const struct clf_chain *chain) {
+    for (int at = FIRST_TASK; at < chain->used; at += (int)chain->words[at + 1]) {
+        const uint64_t *task = &chain->words[at];
+        launch_alone(run, &chain->kernels[task[0]], chain->buffers, task);
+    }
+}
+
+static void launch_joined(clf_run *run, struct clf_chain *chain, program *p) {
+    for (int at = FIRST_TASK; at < chain->used; at += (int)chain->words[at + 1]) {
+        const clf_kernel *k = chain->kernels[chain->words[at]].kernel;
+        chain->words[at] = (uint64_t)place_of(p->kernels, p->count, k);
+    }
+    clf_tensor tasks = chain->tasks;
+    tasks.cols = 2 * chain->used;
+    clf_write(run, tasks, chain->words);
+    clf_arg arguments[2 + CLF_CHAIN_BUFFERS] = {clf_arg_buffer(chain->tasks.chunk),
+                                                clf_arg_int(chain->tickets)};
+    for (int i = 0; i < CLF_CHAIN_BUFFERS; i++)
+        arguments[2 + i] = clf_arg_buffer(i < chain->buffer_count ? chain->buffers[i] : NULL);
+    // More groups than compute units, since a driver may give several to one; those that find
+    // nothing left end at once.
+    const clf_range range = {.groups = {8 * (size_t)run->device->caps.compute_units}};
+    clf_kernel_launch(run, &p->kernel, range, chain->cost, arguments, 2 + CLF_CHAIN_BUFFERS);
+}
+
+void clf_chain_flush(clf_run *run) {
+    struct clf_chain *chain = run->device->chain;
+    if (!chain || chain->launching || chain->tickets == 0) return;
+    chain->launching = true;
+    if (run->status == CLF_OK) {
+        program *p = get_program(run->device, chain);
+        if (p && p->kernel.status == CLF_OK)
+            launch_joined(run, chain, p);
+        else
+            launch_each(run, chain);
+    }
+    forget(chain);
+    chain->launching = false;
+}
+
+// ---- beginning and ending -----------------------------------------------------------------------
+
+// Groups that wait for one another need a device whose compute units are threads that run them to
+// their end, and memory that all see alike. A profile is of single kernels.
+static bool is_possible(clf_device *device) {
+    return device->profile.lanes == 1 && device->caps.kind == CLF_DEVICE_CPU && !device->recorder &&
+           (getenv("NOCHAIN") == NULL || clf_trial_passed(device, CLF_CHAIN_NAME));
+}
+
+static clf_status create(clf_run *run, struct clf_chain **chain) {
+    struct clf_chain *created = calloc(1, sizeof *created);
+    if (!created) return clf_fail_memory();
+    clf_run_fail(run, clf_arena_create(run->device, "joined launches", "nothing", &created->arena));
+    if (run->status == CLF_OK)
+        created->tasks = clf_arena_take(run, created->arena, 1, 2 * MAX_WORDS, CLF_I32);
+    if (run->status != CLF_OK) {
+        clf_chain_destroy(created);
+        return run->status;
+    }
+    forget(created);
+    *chain = created;
+    return CLF_OK;
+}
+
+void clf_chain_begin(clf_run *run) {
+    clf_device *device = run->device;
+    if (run->status != CLF_OK || run->dry || !is_possible(device)) return;
+    if (!device->chain) clf_run_fail(run, create(run, &device->chain));
+    if (device->chain) device->chain->open = true;
+}
+
+void clf_chain_end(clf_run *run) {
+    if (!run->device->chain) return;
+    clf_chain_flush(run);
+    run->device->chain->open = false;
+}
+
+void clf_chain_destroy(struct clf_chain *chain) {
+    if (!chain) return;
+    for (int i = 0; i < chain->programs; i++) {
+        clf_kernel_release(&chain->list[i]->kernel);
+        free(chain->list[i]);
+    }
+    clf_arena_destroy(chain->arena);
+    free(chain);
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+// One program of many: each kernel file with its definitions, names made unique by a number,
+// kernels turned into functions, then cl/chain.cl.
+//
+// Names are found by the kernel files' form: what is defined at file scope begins a line.
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/chain.h"
+#include "device/source.h"
+
+// In each program: a work-group is one work-item, local memory is its own.
+static const char head[] = "#define get_group_id(i) ((size_t)place[i])\n"
+                           "#define get_num_groups(i) ((size_t)place[3 + (i)])\n"
+                           "#define get_global_id(i) get_group_id(i)\n"
+                           "#define get_global_size(i) get_num_groups(i)\n"
+                           "#define get_local_id(i) ((size_t)0)\n"
+                           "#define __local\n";
+
+static const char kernel_start[] = "__kernel void ";
+
+static size_t name_length(const char *text) {
+    size_t length = 0;
+    while (isalnum((unsigned char)text[length]) || text[length] == '_') length++;
+    return length;
+}
+
+typedef struct name {
+    const char *text; // NULL: none
+    int length;
+} name;
+
+// The name that ends before `end`.
+static name name_before(const char *line, const char *end) {
+    const char *start = end;
+    while (start > line && name_length(start - 1) > 0) start--;
+    return (name){end > start ? start : NULL, (int)(end - start)};
+}
+
+static bool begins(const char *line, const char *with) {
+    return strncmp(line, with, strlen(with)) == 0;
+}
+
+// The macro that a line defines.
+static name macro_of(const char *line) {
+    static const char define[] = "#define ";
+    if (!begins(line, define)) return (name){0};
+    line += sizeof define - 1;
+    return (name){line, (int)name_length(line)};
+}
+
+// The function or type that a line at file scope defines.
+static name symbol_of(const char *line) {
+    const char *end = line + strcspn(line, "\n");
+    if (begins(line, "static ") || begins(line, "inline ") || begins(line, "__kernel ")) {
+        const char *open = memchr(line, '(', (size_t)(end - line));
+        return open ? name_before(line, open) : (name){0};
+    }
+    if (begins(line, "typedef ") || begins(line, "} ")) {
+        const char *attribute = strstr(line, " __attribute__");
+        const char *semicolon = memchr(line, ';', (size_t)(end - line));
+        if (!semicolon) return (name){0};
+        return name_before(line, attribute && attribute < semicolon ? attribute : semicolon);
+    }
+    return (name){0};
+}
+
+static const char *next_line(const char *line) {
+    line += strcspn(line, "\n");
+    return *line ? line + 1 : line;
+}
+
+// `#undef` of macros, or of symbols, or `#define symbol symbol_NUMBER`.
+static void write_names(FILE *out, const char *text, name find(const char *), int number) {
+    for (; *text; text = next_line(text)) {
+        const name n = find(text);
+        if (!n.text) continue;
+        if (number < 0)
+            fprintf(out, "#undef %.*s\n", n.length, n.text);
+        else
+            fprintf(out, "#define %.*s %.*s_%d\n", n.length, n.text, n.length, n.text, number);
+    }
+}
+
+// The file with kernels as functions that are told their place.
+static void write_functions(FILE *out, const char *text) {
+    const char *rest = text;
+    for (const char *line = text; *line; line = next_line(line)) {
+        if (!begins(line, kernel_start)) continue;
+        const char *open = strchr(line, '(') + 1;
+        fprintf(out, "%.*sstatic void %.*sconst uint *place, ", (int)(line - rest), rest,
+                (int)(open - line - (int)sizeof kernel_start + 1),
+                line + sizeof kernel_start - 1);
+        rest = open;
+    }
+    fputs(rest, out);
+}
+
+static void write_section(FILE *out, const clf_device *device, const clf_kernel_spec *spec,
+                          int number) {
+    const char *texts[] = {clf_kernel_source("prelude"), clf_kernel_source(spec->file)};
+    clf_define defines[CLF_ALL_DEFINES];
+    const int count = clf_program_defines(device, spec, defines);
+    for (int i = 0; i < count; i++)
+        fprintf(out, "#define %s %d\n", defines[i].name, defines[i].value);
+    for (int i = 0; i < 2; i++) write_names(out, texts[i], symbol_of, number);
+    for (int i = 0; i < 2; i++) {
+        fprintf(out, "#line 1 \"cl/%s.cl\"\n", i == 0 ? "prelude" : spec->file);
+        write_functions(out, texts[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        write_names(out, texts[i], symbol_of, -1);
+        write_names(out, texts[i], macro_of, -1);
+    }
+    for (int i = 0; i < count; i++) fprintf(out, "#undef %s\n", defines[i].name);
+}
+
+static void write_case(FILE *out, const clf_chain_kernel *k, int number, int section) {
+    fprintf(out, " case %d: %s_%d(place", number, k->kernel->spec.kernel, section);
+    for (int i = 0; k->kinds[i]; i++) {
+        const char *read = k->kinds[i] == 'B'   ? "BUFFER"
+                           : k->kinds[i] == 'R' ? "REAL"
+                           : k->kinds[i] == 'L' ? "LOCAL"
+                                                : "NUMBER";
+        fprintf(out, ", %s(%d)", read, i);
+    }
+    fputs("); break;", out);
+}
+
+// The first kernel of the list that comes from the same program.
+static int section_of(const clf_chain_kernel *kernels, int kernel) {
+    int i = 0;
+    while (!clf_kernel_same_program(&kernels[i].kernel->spec, &kernels[kernel].kernel->spec)) i++;
+    return i;
+}
+
+char *clf_chain_source(const clf_device *device, const clf_chain_kernel *kernels, int count) {
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (!out) return NULL;
+    fputs(head, out);
+    for (int i = 0; i < count; i++) {
+        if (section_of(kernels, i) == i) write_section(out, device, &kernels[i].kernel->spec, i);
+    }
+    fputs("#define CASES", out);
+    for (int i = 0; i < count; i++) write_case(out, &kernels[i], i, section_of(kernels, i));
+    fputs("\n#define BUFFER_PARAMETERS ", out);
+    for (int i = 0; i < CLF_CHAIN_BUFFERS; i++) fprintf(out, "%s__global char *b%d", i ? ", " : "", i);
+    fputs("\n#define BUFFER_LIST ", out);
+    for (int i = 0; i < CLF_CHAIN_BUFFERS; i++) fprintf(out, "%sb%d", i ? ", " : "", i);
+    fprintf(out, "\n#define LOCAL_BYTES %d\n#line 1 \"cl/chain.cl\"\n%s", CLF_CHAIN_LOCAL,
+            clf_kernel_source("chain"));
+    const bool whole = !ferror(out);
+    if (fclose(out) == 0 && whole) return text;
+    free(text);
+    return NULL;
+}
