@@ -4,8 +4,7 @@
 // waits for was taken by groups that run, so one group alone would also reach the end.
 //
 // What stands in front is made by src/device/chain_source.c: the kernels as functions, CASES, which
-// calls them, the buffers and LOCAL_BYTES, which serve as a kernel's local memory. Each group is one
-// work-item.
+// calls them, and the buffers. Each group is one work-item, and its local memory is its own.
 //
 // `tasks` has two counters, of tickets taken and of tickets done, each in a cache line of its own. A
 // ticket is for a few groups side by side of one launch. From FIRST_TASK on, for each launch:
@@ -22,7 +21,6 @@
 #define BUFFER(i) ((__global void *)buffers[task[HEAD + (i)]])
 #define NUMBER(i) (task[HEAD + (i)])
 #define REAL(i)   as_float((uint)task[HEAD + (i)])
-#define LOCAL(i)  local_memory
 
 #ifdef __has_builtin
 #if __has_builtin(__builtin_prefetch)
@@ -39,7 +37,6 @@ __kernel void chain(__global ulong *tasks, const int total, BUFFER_PARAMETERS) {
     volatile __global int *taken = (volatile __global int *)(tasks + TAKEN);
     volatile __global int *done = (volatile __global int *)(tasks + DONE);
     __global const ulong *task = tasks + FIRST_TASK;
-    char local_memory[LOCAL_BYTES] __attribute__((aligned(64)));
     for (int ticket = atomic_inc(taken); ticket < total; ticket = atomic_inc(taken)) {
         while (ticket >= (int)(task[2] + task[3])) task += task[1];
         const int before = (int)task[2];

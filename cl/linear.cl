@@ -211,22 +211,10 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
 //       3: pmaddubsw of AVX2, VW 8; its sums of two products have 16 bits, so OFFSET is 64 and |w|
 //          at most 63   4: cl_khr_integer_dot_product, VW 1
 //   OFFSET  128 or 64
-//   OWN     1: each group rounds its rows of x (M, K) itself, into `bytes`, 4 MR `fours` of them,
-//           instead of taking q and stats
 //   With VW 1 the columns of a work-item are WX apart, so that neighbours read neighbours.
 
 #ifndef OFFSET
 #define OFFSET 128
-#endif
-#ifndef OWN
-#define OWN 0
-#endif
-
-#if OWN
-#define QUANTIZED __local
-#include "quantize_row.cl"
-#else
-#define QUANTIZED __global
 #endif
 
 // sum + the products of four unsigned bytes of w and four signed ones of x, in each lane.
@@ -250,21 +238,14 @@ inline intv dot4(intv sum, intv w, int x) {
 #endif
 }
 
-__kernel void linear_int8(TENSOR(float, y), const ulong y_stride,
-#if OWN
-                          MATRIX(const float, x), const int k_count, __local char *bytes,
-#else
-                          TENSOR(const char, q), const int q_stride, TENSOR(const float, stats),
-#endif
-                          TENSOR(const uchar, w),
+__kernel void linear_int8(TENSOR(float, y), const ulong y_stride, TENSOR(const char, q),
+                          const int q_stride, TENSOR(const float, stats), TENSOR(const uchar, w),
                           const ulong panel_stride, TENSOR(const float, scales),
                           TENSOR(const float, bias), TENSOR(const float, residual),
                           const ulong residual_stride, const int m, const int fours, const int n) {
     USE(y);
-#if !OWN
     USE(q);
     USE(stats);
-#endif
     USE(w);
     USE(scales);
     USE(bias);
@@ -274,8 +255,7 @@ __kernel void linear_int8(TENSOR(float, y), const ulong y_stride,
     const int column = (int)get_group_id(1) * WX * NC + (int)get_local_id(0) * VW;
     const int last = ((n + 15) & ~15) - VW;
 
-    QUANTIZED const int *rows[MR];
-    float row_scales[MR];
+    __global const int *rows[MR];
     __global const int *panels[NV];
     intv sum[MR][NV];
 #pragma unroll
@@ -287,17 +267,9 @@ __kernel void linear_int8(TENSOR(float, y), const ulong y_stride,
 #pragma unroll
     for (int r = 0; r < MR; r++) {
         const int from = min(row + r, m - 1);
-#if OWN
-        __local char *to = bytes + 4 * fours * r;
-        const float2 both = QUANTIZE_ROW(to, 4 * fours, ROW(x, from), k_count);
-        rows[r] = (__local const int *)to;
-#else
-        const float2 both = vload2(from, stats);
         rows[r] = (__global const int *)(q + (size_t)from * q_stride);
-#endif
-        row_scales[r] = both.x;
         // What OFFSET adds to each sum.
-        const int too_much = OFFSET * (int)both.y;
+        const int too_much = OFFSET * (int)stats[2 * from + 1];
 #pragma unroll
         for (int v = 0; v < NV; v++) sum[r][v] = (intv)(-too_much);
     }
@@ -319,7 +291,7 @@ __kernel void linear_int8(TENSOR(float, y), const ulong y_stride,
             const int c = column + v * VW * WX;
             if (row + r >= m || c >= n) continue;
             const floatv value =
-                CONVERT_FLOATV(sum[r][v]) * (row_scales[r] * LOADV(scales + c));
+                CONVERT_FLOATV(sum[r][v]) * (stats[2 * (row + r)] * LOADV(scales + c));
             finish(value, y + (row + r) * y_stride + c, bias ? bias + c : 0,
                    residual ? residual + (row + r) * residual_stride + c : 0, n - c);
         }

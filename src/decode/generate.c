@@ -8,6 +8,9 @@
 #include "decode/cache.h"
 #include "device/launch.h"
 
+// With more, products take so long that launching them by themselves costs nothing.
+#define CHAINED_ROWS 64
+
 struct clf_generator {
     clf_device *device;
     const clf_model *model;
@@ -183,7 +186,7 @@ static void step(clf_run *run, stepper *s, const clf_search_row *rows, int count
     int position = clf_search_position(s->search);
     clf_tensor fed = feed(run, s, rows, count, position);
     clf_tensor origin = clf_tensor_rows(s->origin[position % 2], 0, count);
-    if (count <= (getenv("CH") ? atoi(getenv("CH")) : 8)) clf_chain_begin(run);
+    if (count <= CHAINED_ROWS) clf_chain_begin(run);
     clf_op_reorder(run, origin, s->origin[1 - position % 2], clf_tensor_rows(fed, 3, 1), position);
     if (position >= g->cache.positions) grow_cache(run, s, origin, position);
     clf_step next = {.ids = clf_tensor_rows(fed, 0, 1),
@@ -199,7 +202,6 @@ static void step(clf_run *run, stepper *s, const clf_search_row *rows, int count
     clf_tensor hidden = clf_model_step(run, g->model, g->scratch, &next);
     clf_search_candidates candidates;
     bool forced = clf_search_forced(s->search);
-    if (getenv("NT")) clf_chain_end(run);
     if (!forced) choose(run, s, hidden, &candidates);
     clf_chain_end(run);
     clf_arena_reset(g->scratch);

@@ -19,7 +19,7 @@ enum {
 typedef struct program {
     clf_kernel kernel; // made by hand: it is in no table
     int count;
-    clf_chain_kernel kernels[MAX_KERNELS];
+    clf_kernel *kernels[MAX_KERNELS];
 } program;
 
 struct clf_chain {
@@ -27,27 +27,28 @@ struct clf_chain {
     int programs;
     program *list[MAX_PROGRAMS];
     clf_arena *arena;
-    clf_tensor tasks; // (1, MAX_WORDS) of 8 bytes, as pairs of int32
+    clf_tensor memory; // (1, MAX_WORDS) of 8 bytes, as pairs of int32
+    uint64_t share;    // of the groups that are left, one in so many goes to a ticket
     // What is recorded.
-    int used, tickets; // words, tickets
+    int tasks, tickets, used; // launches, their tickets, words
     clf_cost cost;
     int kernel_count, buffer_count;
-    clf_chain_kernel kernels[MAX_KERNELS];
+    clf_kernel *kernels[MAX_KERNELS];
     struct clf_chunk *buffers[CLF_CHAIN_BUFFERS];
     uint64_t words[MAX_WORDS];
 };
 
 // ---- programs -----------------------------------------------------------------------------------
 
-static int place_of(const clf_chain_kernel *kernels, int count, const clf_kernel *k) {
+static int place_of(clf_kernel *const *kernels, int count, const clf_kernel *k) {
     int i = count - 1;
-    while (i >= 0 && kernels[i].kernel != k) i--;
+    while (i >= 0 && kernels[i] != k) i--;
     return i;
 }
 
 static bool has_all(const program *p, const struct clf_chain *chain) {
     for (int i = 0; i < chain->kernel_count; i++) {
-        if (place_of(p->kernels, p->count, chain->kernels[i].kernel) < 0) return false;
+        if (place_of(p->kernels, p->count, chain->kernels[i]) < 0) return false;
     }
     return true;
 }
@@ -87,7 +88,7 @@ static program *get_program(clf_device *device, struct clf_chain *chain) {
 
 static void forget(struct clf_chain *chain) {
     chain->used = FIRST_TASK;
-    chain->tickets = 0;
+    chain->tasks = chain->tickets = 0;
     chain->cost = (clf_cost){0};
     chain->kernel_count = chain->buffer_count = 0;
 }
@@ -97,24 +98,11 @@ static bool is_single(clf_range range) {
 }
 
 // The kernel's place in the chain; -1: there is no room.
-static int add_kernel(struct clf_chain *chain, clf_kernel *k, const clf_arg *arguments, int count) {
+static int add_kernel(struct clf_chain *chain, clf_kernel *k) {
     const int known = place_of(chain->kernels, chain->kernel_count, k);
     if (known >= 0) return known;
     if (chain->kernel_count == MAX_KERNELS) return -1;
-    clf_chain_kernel *added = &chain->kernels[chain->kernel_count];
-    char *kind = added->kinds;
-    for (int i = 0; i < count; i++) {
-        switch (arguments[i].kind) {
-        case CLF_ARG_TENSOR: *kind++ = 'B'; *kind++ = 'N'; break;
-        case CLF_ARG_BUFFER: return -1;
-        case CLF_ARG_INT: *kind++ = 'I'; break;
-        case CLF_ARG_FLOAT: *kind++ = 'R'; break;
-        case CLF_ARG_LONG: *kind++ = 'N'; break;
-        case CLF_ARG_LOCAL: *kind++ = 'L'; break;
-        }
-    }
-    *kind = '\0';
-    added->kernel = k;
+    chain->kernels[chain->kernel_count] = k;
     return chain->kernel_count++;
 }
 
@@ -129,54 +117,77 @@ static int add_buffer(struct clf_chain *chain, struct clf_chunk *buffer) {
     return chain->buffer_count++;
 }
 
-// Writes the words of an argument; returns their number, 0 if there is no room.
-static int add_argument(struct clf_chain *chain, uint64_t *to, const clf_arg *argument) {
-    int buffer;
-    switch (argument->kind) {
-    case CLF_ARG_TENSOR:
-        buffer = add_buffer(chain, argument->tensor.chunk);
-        to[0] = (uint64_t)buffer;
-        to[1] = argument->tensor.chunk ? argument->tensor.offset : 0;
-        return buffer < 0 ? 0 : 2;
-    case CLF_ARG_INT: to[0] = (uint32_t)argument->i; return 1;
-    case CLF_ARG_FLOAT: to[0] = 0; memcpy(to, &argument->f, sizeof argument->f); return 1;
-    case CLF_ARG_LONG: to[0] = (uint64_t)argument->l; return 1;
-    case CLF_ARG_LOCAL: to[0] = argument->local_bytes; return to[0] <= CLF_CHAIN_LOCAL;
-    case CLF_ARG_BUFFER: break;
+// Writes the words of the arguments and their kinds; returns the number of words, -1 if there is no
+// room or a chain cannot pass one of them.
+static int add_arguments(struct clf_chain *chain, uint64_t *to, const clf_arg *arguments, int count,
+                         char kinds[CLF_CHAIN_ARGUMENTS + 1]) {
+    int words = 0, buffer;
+    for (int i = 0; i < count; i++) {
+        const clf_arg *a = &arguments[i];
+        to[words] = 0;
+        switch (a->kind) {
+        case CLF_ARG_TENSOR:
+            buffer = add_buffer(chain, a->tensor.chunk);
+            if (buffer < 0) return -1;
+            kinds[words] = 'B';
+            to[words++] = (uint64_t)buffer;
+            kinds[words] = 'N';
+            to[words] = a->tensor.chunk ? a->tensor.offset : 0;
+            break;
+        case CLF_ARG_INT:
+            kinds[words] = 'I';
+            to[words] = (uint32_t)a->i;
+            break;
+        case CLF_ARG_FLOAT:
+            kinds[words] = 'R';
+            memcpy(&to[words], &a->f, sizeof a->f);
+            break;
+        case CLF_ARG_LONG:
+            kinds[words] = 'N';
+            to[words] = (uint64_t)a->l;
+            break;
+        case CLF_ARG_BUFFER:
+        case CLF_ARG_LOCAL: return -1;
+        }
+        words++;
     }
-    return 0;
+    kinds[words] = '\0';
+    return words;
+}
+
+// How many tickets there are for so many groups, see cl/chain.cl.
+static uint64_t count_tickets(uint64_t groups, uint64_t share) {
+    uint64_t tickets = 0;
+    for (; groups >= 2 * share; tickets++) groups -= groups / share;
+    return tickets + groups;
 }
 
 static bool record(struct clf_chain *chain, clf_kernel *k, clf_range range, clf_cost cost,
                    const clf_arg *arguments, int count) {
-    if (chain->used + TASK_HEAD + CLF_CHAIN_ARGUMENTS > MAX_WORDS || 2 * count > CLF_CHAIN_ARGUMENTS)
+    char kinds[CLF_CHAIN_ARGUMENTS + 1];
+    if (2 * count > CLF_CHAIN_ARGUMENTS ||
+        chain->used + TASK_HEAD + CLF_CHAIN_ARGUMENTS > MAX_WORDS)
         return false;
     uint64_t *task = &chain->words[chain->used];
-    int words = TASK_HEAD;
-    static int KK; if (!KK) KK=atoi(getenv("KK")?getenv("KK"):"2"); static int units=2;
-    const int kernel = add_kernel(chain, k, arguments, count);
-    if (kernel < 0) return false;
-    for (int i = 0; i < count; i++) {
-        const int added = add_argument(chain, task + words, &arguments[i]);
-        if (added == 0) return false;
-        words += added;
-    }
-    const int stream = add_buffer(chain, range.stream.chunk);
-    if (stream < 0) return false;
+    const int kernel = add_kernel(chain, k), stream = add_buffer(chain, range.stream.chunk);
+    const int words = add_arguments(chain, task + TASK_HEAD, arguments, count, kinds);
+    if (kernel < 0 || stream < 0 || words < 0) return false;
+    if (!k->kinds[0]) strcpy(k->kinds, kinds);
+    // Other arguments than before are an error, which a launch by itself reports.
+    if (strcmp(k->kinds, kinds) != 0) return false;
     uint64_t groups = 1;
     for (int i = 0; i < 3; i++) groups *= task[5 + i] = range.groups[i] ? range.groups[i] : 1;
     task[0] = (uint64_t)kernel;
-    task[1] = (uint64_t)words;
+    task[1] = (uint64_t)(TASK_HEAD + words);
     task[2] = (uint64_t)chain->tickets;
-    task[4] = (uint64_t)(units * KK);
-    task[3] = 0;
-    for (; groups >= 2 * task[4]; task[3]++) groups -= groups / task[4];
-    task[3] += groups;
+    task[3] = count_tickets(groups, chain->share);
+    task[4] = chain->share;
     task[8] = (uint64_t)stream;
     task[9] = range.stream.offset * (uint64_t)clf_dtype_size(range.stream.dtype);
     task[10] = range.stream_bytes;
+    chain->tasks++;
     chain->tickets += (int)task[3];
-    chain->used += words;
+    chain->used += (int)task[1];
     chain->cost.bytes += cost.bytes;
     chain->cost.flops += cost.flops;
     return true;
@@ -200,7 +211,7 @@ bool clf_chain_add(clf_run *run, clf_kernel *k, clf_range range, clf_cost cost,
 // ---- launching ----------------------------------------------------------------------------------
 
 // One recorded launch by itself.
-static void launch_alone(clf_run *run, const clf_chain_kernel *k, struct clf_chunk *const *buffers,
+static void launch_alone(clf_run *run, clf_kernel *k, struct clf_chunk *const *buffers,
                          const uint64_t *task) {
     clf_arg arguments[CLF_CHAIN_ARGUMENTS];
     int count = 0;
@@ -216,32 +227,33 @@ static void launch_alone(clf_run *run, const clf_chain_kernel *k, struct clf_chu
             word++;
             break;
         case 'I': *a = clf_arg_int((int32_t)(uint32_t)*word); break;
-        case 'R': memcpy(&real, word, sizeof real); *a = clf_arg_float(real); break;
-        case 'L': *a = clf_arg_local((size_t)*word); break;
+        case 'R':
+            memcpy(&real, word, sizeof real);
+            *a = clf_arg_float(real);
+            break;
         default: *a = clf_arg_long((int64_t)*word);
         }
     }
     const clf_range range = {.groups = {(size_t)task[5], (size_t)task[6], (size_t)task[7]}};
-    if (clf_kernel_build(run, k->kernel))
-        clf_kernel_launch(run, k->kernel, range, (clf_cost){0}, arguments, count);
+    if (clf_kernel_build(run, k)) clf_kernel_launch(run, k, range, (clf_cost){0}, arguments, count);
 }
 
 static void launch_each(clf_run *run, const struct clf_chain *chain) {
     for (int at = FIRST_TASK; at < chain->used; at += (int)chain->words[at + 1]) {
         const uint64_t *task = &chain->words[at];
-        launch_alone(run, &chain->kernels[task[0]], chain->buffers, task);
+        launch_alone(run, chain->kernels[task[0]], chain->buffers, task);
     }
 }
 
 static void launch_joined(clf_run *run, struct clf_chain *chain, program *p) {
     for (int at = FIRST_TASK; at < chain->used; at += (int)chain->words[at + 1]) {
-        const clf_kernel *k = chain->kernels[chain->words[at]].kernel;
+        const clf_kernel *k = chain->kernels[chain->words[at]];
         chain->words[at] = (uint64_t)place_of(p->kernels, p->count, k);
     }
-    clf_tensor tasks = chain->tasks;
+    clf_tensor tasks = chain->memory;
     tasks.cols = 2 * chain->used;
     clf_write(run, tasks, chain->words);
-    clf_arg arguments[2 + CLF_CHAIN_BUFFERS] = {clf_arg_buffer(chain->tasks.chunk),
+    clf_arg arguments[2 + CLF_CHAIN_BUFFERS] = {clf_arg_buffer(chain->memory.chunk),
                                                 clf_arg_int(chain->tickets)};
     for (int i = 0; i < CLF_CHAIN_BUFFERS; i++)
         arguments[2 + i] = clf_arg_buffer(i < chain->buffer_count ? chain->buffers[i] : NULL);
@@ -253,10 +265,10 @@ static void launch_joined(clf_run *run, struct clf_chain *chain, program *p) {
 
 void clf_chain_flush(clf_run *run) {
     struct clf_chain *chain = run->device->chain;
-    if (!chain || chain->launching || chain->tickets == 0) return;
+    if (!chain || chain->launching || chain->tasks == 0) return;
     chain->launching = true;
     if (run->status == CLF_OK) {
-        program *p = get_program(run->device, chain);
+        program *p = chain->tasks > 1 ? get_program(run->device, chain) : NULL;
         if (p && p->kernel.status == CLF_OK)
             launch_joined(run, chain, p);
         else
@@ -270,9 +282,10 @@ void clf_chain_flush(clf_run *run) {
 
 // Groups that wait for one another need a device whose compute units are threads that run them to
 // their end, and memory that all see alike. A profile is of single kernels.
-static bool is_possible(clf_device *device) {
+static bool is_wanted(clf_device *device) {
+    if (device->chaining != CLF_CHAIN_IF_FASTER) return device->chaining == CLF_CHAIN_ALWAYS;
     return device->profile.lanes == 1 && device->caps.kind == CLF_DEVICE_CPU && !device->recorder &&
-           (getenv("NOCHAIN") == NULL || clf_trial_passed(device, CLF_CHAIN_NAME));
+           clf_trial_passed(device, CLF_CHAIN_NAME);
 }
 
 static clf_status create(clf_run *run, struct clf_chain **chain) {
@@ -280,19 +293,24 @@ static clf_status create(clf_run *run, struct clf_chain **chain) {
     if (!created) return clf_fail_memory();
     clf_run_fail(run, clf_arena_create(run->device, "joined launches", "nothing", &created->arena));
     if (run->status == CLF_OK)
-        created->tasks = clf_arena_take(run, created->arena, 1, 2 * MAX_WORDS, CLF_I32);
+        created->memory = clf_arena_take(run, created->arena, 1, 2 * MAX_WORDS, CLF_I32);
     if (run->status != CLF_OK) {
         clf_chain_destroy(created);
         return run->status;
     }
+    created->share = 2 * (uint64_t)run->device->caps.compute_units;
     forget(created);
     *chain = created;
     return CLF_OK;
 }
 
+void clf_chain_choose(clf_device *device, clf_chaining chaining) {
+    device->chaining = chaining;
+}
+
 void clf_chain_begin(clf_run *run) {
     clf_device *device = run->device;
-    if (run->status != CLF_OK || run->dry || !is_possible(device)) return;
+    if (run->status != CLF_OK || run->dry || !is_wanted(device)) return;
     if (!device->chain) clf_run_fail(run, create(run, &device->chain));
     if (device->chain) device->chain->open = true;
 }

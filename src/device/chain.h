@@ -5,19 +5,11 @@
 
 #include "device/kernels.h"
 
-#define CLF_CHAIN_NAME      "chain" // under which it is tried (device/trial.h)
-#define CLF_CHAIN_ARGUMENTS 40      // the most that a kernel may have, a tensor being two
-#define CLF_CHAIN_BUFFERS   32      // that the kernels of a chain may use
-#define CLF_CHAIN_LOCAL     16384   // bytes of local memory that a kernel may have as an argument
+#define CLF_CHAIN_BUFFERS 32 // that the kernels of a chain may use
 
-// A kernel of a chain with the kinds of its arguments: B buffer, N number, R real, L local memory.
-typedef struct clf_chain_kernel {
-    clf_kernel *kernel;
-    char kinds[CLF_CHAIN_ARGUMENTS + 1];
-} clf_chain_kernel;
-
-// The source of a program that runs these kernels, freed by free(); NULL if memory is short.
-char *clf_chain_source(const clf_device *device, const clf_chain_kernel *kernels, int count);
+// The source of a program that runs these kernels, whose `kinds` are known, as cases 0 ... count -
+// 1, freed by free(); NULL if memory is short.
+char *clf_chain_source(const clf_device *device, clf_kernel *const *kernels, int count);
 
 // ---- chain.c ----
 // Records the launch if a chain is open and can take it; else what was recorded is launched first,

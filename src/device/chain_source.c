@@ -91,8 +91,7 @@ static void write_functions(FILE *out, const char *text) {
         if (!begins(line, kernel_start)) continue;
         const char *open = strchr(line, '(') + 1;
         fprintf(out, "%.*sstatic void %.*sconst uint *place, ", (int)(line - rest), rest,
-                (int)(open - line - (int)sizeof kernel_start + 1),
-                line + sizeof kernel_start - 1);
+                (int)(open - line - (int)sizeof kernel_start + 1), line + sizeof kernel_start - 1);
         rest = open;
     }
     fputs(rest, out);
@@ -117,42 +116,39 @@ static void write_section(FILE *out, const clf_device *device, const clf_kernel_
     for (int i = 0; i < count; i++) fprintf(out, "#undef %s\n", defines[i].name);
 }
 
-static void write_case(FILE *out, const clf_chain_kernel *k, int number, int section) {
-    fprintf(out, " case %d: %s_%d(place", number, k->kernel->spec.kernel, section);
+static void write_case(FILE *out, const clf_kernel *k, int number, int section) {
+    fprintf(out, " case %d: %s_%d(place", number, k->spec.kernel, section);
     for (int i = 0; k->kinds[i]; i++) {
-        const char *read = k->kinds[i] == 'B'   ? "BUFFER"
-                           : k->kinds[i] == 'R' ? "REAL"
-                           : k->kinds[i] == 'L' ? "LOCAL"
-                                                : "NUMBER";
+        const char *read = k->kinds[i] == 'B' ? "BUFFER" : k->kinds[i] == 'R' ? "REAL" : "NUMBER";
         fprintf(out, ", %s(%d)", read, i);
     }
     fputs("); break;", out);
 }
 
 // The first kernel of the list that comes from the same program.
-static int section_of(const clf_chain_kernel *kernels, int kernel) {
+static int section_of(clf_kernel *const *kernels, int kernel) {
     int i = 0;
-    while (!clf_kernel_same_program(&kernels[i].kernel->spec, &kernels[kernel].kernel->spec)) i++;
+    while (!clf_kernel_same_program(&kernels[i]->spec, &kernels[kernel]->spec)) i++;
     return i;
 }
 
-char *clf_chain_source(const clf_device *device, const clf_chain_kernel *kernels, int count) {
+char *clf_chain_source(const clf_device *device, clf_kernel *const *kernels, int count) {
     char *text = NULL;
     size_t size;
     FILE *out = open_memstream(&text, &size);
     if (!out) return NULL;
     fputs(head, out);
     for (int i = 0; i < count; i++) {
-        if (section_of(kernels, i) == i) write_section(out, device, &kernels[i].kernel->spec, i);
+        if (section_of(kernels, i) == i) write_section(out, device, &kernels[i]->spec, i);
     }
     fputs("#define CASES", out);
-    for (int i = 0; i < count; i++) write_case(out, &kernels[i], i, section_of(kernels, i));
+    for (int i = 0; i < count; i++) write_case(out, kernels[i], i, section_of(kernels, i));
     fputs("\n#define BUFFER_PARAMETERS ", out);
-    for (int i = 0; i < CLF_CHAIN_BUFFERS; i++) fprintf(out, "%s__global char *b%d", i ? ", " : "", i);
+    for (int i = 0; i < CLF_CHAIN_BUFFERS; i++)
+        fprintf(out, "%s__global char *b%d", i ? ", " : "", i);
     fputs("\n#define BUFFER_LIST ", out);
     for (int i = 0; i < CLF_CHAIN_BUFFERS; i++) fprintf(out, "%sb%d", i ? ", " : "", i);
-    fprintf(out, "\n#define LOCAL_BYTES %d\n#line 1 \"cl/chain.cl\"\n%s", CLF_CHAIN_LOCAL,
-            clf_kernel_source("chain"));
+    fprintf(out, "\n#line 1 \"cl/chain.cl\"\n%s", clf_kernel_source("chain"));
     const bool whole = !ferror(out);
     if (fclose(out) == 0 && whole) return text;
     free(text);

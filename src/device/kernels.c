@@ -72,7 +72,7 @@ static bool copy_spec(clf_kernel *k, const clf_kernel_spec *spec) {
 // ---- the table ----
 
 static clf_kernel *find(const struct clf_kernel_table *table, const clf_kernel_spec *spec,
-                    uint64_t hash) {
+                        uint64_t hash) {
     if (!table) return NULL;
     for (size_t i = hash & (table->capacity - 1); table->slots[i];
          i = (i + 1) & (table->capacity - 1)) {

@@ -6,6 +6,8 @@
 
 #include "device/opencl.h"
 
+#define CLF_CHAIN_ARGUMENTS 40 // the most that a kernel of a chain may have
+
 // An argument as it was set last. Setting one again costs an allocation in some drivers, and most
 // are the same from launch to launch.
 typedef struct clf_set_value {
@@ -27,6 +29,9 @@ typedef struct clf_kernel {
     clf_set_value *values; // one for each argument
     uint64_t releases;     // device->releases when they were set
     size_t max_group;
+    // The kinds of its arguments once a chain has recorded them: B buffer, N number of 64 bits, I
+    // of 32, R real. A tensor is two.
+    char kinds[CLF_CHAIN_ARGUMENTS + 1];
 } clf_kernel;
 
 // The kernel's place in the table, made if need be. NULL: memory is short, and the run has failed.

@@ -65,9 +65,9 @@ static inline clf_arg clf_arg_local(size_t bytes) {
 }
 
 // Work-items: `groups` work-groups of `local` work-items in each dimension. groups[0] == 0 means
-// that there is nothing to do; any other zero counts as one. Groups (., y, .) read `stream_bytes` of
-// `stream` from y * stream_bytes on, if that is known and nothing writes it, so that a device that
-// waits may fetch it.
+// that there is nothing to do; any other zero counts as one. Groups (., y, .) read `stream_bytes`
+// of `stream` from y * stream_bytes on, if that is known and nothing writes it, so that a device
+// that waits may fetch it.
 typedef struct clf_range {
     size_t groups[3];
     size_t local[3];
@@ -84,12 +84,19 @@ typedef struct clf_cost {
 void clf_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_cost cost,
                 const clf_arg *arguments, int count);
 
-// Between these two, launches whose work-groups are one work-item become one launch wherever nothing
-// else is queued between them, on devices where that was tried and is faster; elsewhere nothing
-// changes. Results are the same, bit for bit. For sequences of many small kernels that come again
-// and again, since each set of kernels is a program that the device has to compile.
+// A chain: between these two, launches whose work-groups are one work-item become one launch of a
+// kernel that takes their groups in order (cl/chain.cl), up to whatever else is queued. Results are
+// the same, bit for bit. For sequences of small kernels that come again and again, since each set
+// of kernels is a program that the device has to compile. Where chains are not wanted nothing
+// changes.
 void clf_chain_begin(clf_run *run);
 void clf_chain_end(clf_run *run);
+
+// Whether they are wanted: on a CPU, unless kernels are timed one by one, if CLF_CHAIN_NAME passed
+// its trial (device/trial.h); never; or always, for tests and the trial.
+#define CLF_CHAIN_NAME "chain"
+typedef enum clf_chaining { CLF_CHAIN_IF_FASTER, CLF_CHAIN_NEVER, CLF_CHAIN_ALWAYS } clf_chaining;
+void clf_chain_choose(clf_device *device, clf_chaining chaining);
 
 // Builds the kernel without running it; false if it does not build here, which is then not a
 // failure of the run (the compiler's log goes to the debug log). For trial compilation of optional

@@ -46,8 +46,9 @@ struct clf_device {
     size_t staged;                    // bytes of it in use
     struct clf_kernel_table *kernels; // NULL until the first is built
     struct clf_chain *chain;          // NULL until the first is begun
-    bool trying;                      // an optional kernel: that it does not build is no warning
-    struct clf_recorder *recorder;    // NULL unless tracing or profiling
+    clf_chaining chaining;
+    bool trying;                   // an optional kernel: that it does not build is no warning
+    struct clf_recorder *recorder; // NULL unless tracing or profiling
     struct clf_trials *trials;
 };
 

@@ -56,6 +56,12 @@ static int fitting_lanes(clf_run *run, clf_linear_state *state, int row_class, c
     return *known;
 }
 
+int clf_linear_tile_rows(int rows, int most) {
+    const int equal = clf_ceil_divide(rows, clf_ceil_divide(rows, most));
+    const int even = (equal + 1) / 2 * 2;
+    return equal == 1 || even > most ? equal : even;
+}
+
 clf_range clf_linear_range(const clf_device *device, int rows, int tile_rows, size_t row_bytes,
                            int column_groups) {
     const int tiles = clf_ceil_divide(rows, tile_rows);
@@ -104,8 +110,7 @@ static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, cl
     if (!state) return;
     const int row_class = clf_row_class(y.rows);
     clf_tile tile = state->tuning.tile[row_class];
-    // Equal blocks of rows waste least.
-    tile.rows = clf_ceil_divide(y.rows, clf_ceil_divide(y.rows, tile.rows));
+    tile.rows = clf_linear_tile_rows(y.rows, tile.rows);
     const int types = clf_is_half(x) + 2 * clf_is_half(y) + 4 * clf_is_half(w.data) +
                       8 * (w.data.dtype == CLF_I8);
     const int lanes = fitting_lanes(run, state, row_class, tile, e.activation, types);

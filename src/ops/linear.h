@@ -40,6 +40,9 @@ bool clf_linear_check_int8(clf_run *run, clf_int8 kind, bool faster);
 // Whether the weight is float, half, or int8 with its scales.
 bool clf_weight_fits(clf_weight w);
 
+// The rows of a tile, at most `most`: equal blocks waste least, and an even number means that fewer
+// kernels have to be compiled.
+int clf_linear_tile_rows(int rows, int most);
 // The groups of cl/linear.cl for tiles of that many rows, of x with `row_bytes` in a row.
 clf_range clf_linear_range(const clf_device *device, int rows, int tile_rows, size_t row_bytes,
                            int column_groups);
@@ -74,8 +77,6 @@ clf_kernel_spec clf_linear_matrix_gradient(clf_matrix_unit unit, clf_tensor x, c
 // also take less time than CLF_GEMM_PANEL's. May crash where the device does not have it.
 bool clf_linear_check_matrix(clf_run *run, clf_matrix_unit unit, bool faster);
 
-// clf_op_quantize, always.
-clf_quantized clf_linear_quantize(clf_run *run, clf_arena *arena, clf_tensor x);
 // clf_op_linear with a weight of int8 that is not CLF_INT8_PLAIN.
 void clf_linear_run_int8(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w,
                          clf_linear epilogue);

@@ -6,9 +6,6 @@
 #include "ops/shape.h"
 #include "ops/tuning.h"
 
-// Numbers that a compute unit rounds in less time than a launch takes.
-#define OWN_NUMBERS 24000
-
 // A tile of cl/linear.cl: VW, MR, NC, WX. As many sums as the registers hold; a GPU's work-items
 // stand side by side.
 typedef struct tile {
@@ -27,7 +24,7 @@ static tile tile_of(clf_run *run, clf_int8 kind) {
     return t;
 }
 
-static clf_kernel_spec spec_of(const tile *t, clf_int8 kind, clf_activation activation, bool own) {
+static clf_kernel_spec spec_of(const tile *t, clf_int8 kind, clf_activation activation) {
     static const int dots[CLF_INT8_KINDS] = {
         [CLF_INT8_VNNI512] = 1, [CLF_INT8_VNNI256] = 2, [CLF_INT8_MADDUBS] = 3, [CLF_INT8_DOT] = 4};
     return (clf_kernel_spec){.file = "linear",
@@ -38,8 +35,7 @@ static clf_kernel_spec spec_of(const tile *t, clf_int8 kind, clf_activation acti
                                          {"WX", t->lanes},
                                          {"ACT", activation},
                                          {"DOT", dots[kind]},
-                                         {"OFFSET", clf_int8_offset(kind)},
-                                         {"OWN", own}}};
+                                         {"OFFSET", clf_int8_offset(kind)}}};
 }
 
 static void quantize(clf_run *run, clf_quantized to, clf_tensor x) {
@@ -53,86 +49,59 @@ static void quantize(clf_run *run, clf_quantized to, clf_tensor x) {
                CLF_COUNT(arguments));
 }
 
-// Whether a product's work-groups should each round the rows that they need: on a CPU, where that
-// takes less time than a launch that does it once.
-static bool rounds_itself(clf_run *run, clf_tensor x, clf_weight w) {
-    const clf_caps *caps = clf_device_caps(run->device);
-    const tile t = tile_of(run, w.int8);
-    const double numbers = (double)x.rows * x.cols * clf_ceil_divide(w.n, t.columns);
-    return t.lanes == 1 && t.vector > 1 && numbers <= OWN_NUMBERS * caps->compute_units &&
-           (uint64_t)(t.rows * clf_ceil_divide(x.cols, 4) * 4) <= caps->local_memory;
-}
-
-clf_quantized clf_linear_quantize(clf_run *run, clf_arena *arena, clf_tensor x) {
+clf_quantized clf_op_quantize(clf_run *run, clf_arena *arena, clf_tensor x, clf_weight w) {
     clf_quantized to = {0};
-    if (!clf_shape_is(run, "quantize", "x", x, CLF_ANY, CLF_ANY, CLF_F32) || x.rows == 0) return to;
+    if (w.int8 == CLF_INT8_PLAIN ||
+        !clf_shape_is(run, "quantize", "x", x, CLF_ANY, CLF_ANY, CLF_F32) || x.rows == 0)
+        return to;
     to.rows = clf_arena_take(run, arena, x.rows, clf_ceil_divide(x.cols, 4) * 4, CLF_I8);
     to.stats = clf_arena_take(run, arena, x.rows, 2, CLF_F32);
     quantize(run, to, x);
     return to;
 }
 
-clf_quantized clf_op_quantize(clf_run *run, clf_arena *arena, clf_tensor x, clf_weight w) {
-    if (w.int8 == CLF_INT8_PLAIN || rounds_itself(run, x, w)) return (clf_quantized){0};
-    return clf_linear_quantize(run, arena, x);
-}
-
-// By e.quantized, or by x itself where that is absent.
-static void multiply(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear e) {
-    const bool own = !e.quantized.rows.chunk;
-    const int fours = clf_ceil_divide(w.k, 4);
+static void multiply(clf_run *run, clf_tensor y, clf_weight w, clf_linear e) {
+    const clf_tensor q = e.quantized.rows;
     tile t = tile_of(run, w.int8);
-    // Equal blocks of rows waste least.
-    t.rows = clf_ceil_divide(y.rows, clf_ceil_divide(y.rows, t.rows));
-    const clf_kernel_spec spec = spec_of(&t, w.int8, e.activation, own);
-    clf_range range = clf_linear_range(run->device, y.rows, t.rows, 4 * (size_t)fours,
+    t.rows = clf_linear_tile_rows(y.rows, t.rows);
+    const clf_kernel_spec spec = spec_of(&t, w.int8, e.activation);
+    clf_range range = clf_linear_range(run->device, y.rows, t.rows, (size_t)q.cols,
                                        clf_ceil_divide(w.n, t.columns * t.lanes));
     range.local[0] = (size_t)t.lanes;
     clf_linear_stream(&range, w, t.columns * t.lanes);
     const double m = y.rows, k = w.k, n = w.n;
-    const clf_cost cost = {.bytes = (own ? 4 : 1) * m * k + k * n + 4 * m * n,
-                           .flops = 2 * m * k * n};
-    clf_arg arguments[16] = {clf_arg_tensor(y), clf_arg_long((int64_t)y.stride)};
-    int count = 2;
-    if (own) {
-        arguments[count++] = clf_arg_tensor(x);
-        arguments[count++] = clf_arg_int((int32_t)x.stride);
-        arguments[count++] = clf_arg_int(w.k);
-        arguments[count++] = clf_arg_local((size_t)(4 * fours * t.rows));
-    } else {
-        arguments[count++] = clf_arg_tensor(e.quantized.rows);
-        arguments[count++] = clf_arg_int(e.quantized.rows.cols);
-        arguments[count++] = clf_arg_tensor(e.quantized.stats);
-    }
-    const clf_arg rest[] = {
-        clf_arg_tensor(w.data),     clf_arg_long((int64_t)w.panel_stride),
-        clf_arg_tensor(w.scales),   clf_arg_tensor(e.bias),
-        clf_arg_tensor(e.residual), clf_arg_long((int64_t)e.residual.stride),
-        clf_arg_int(y.rows),        clf_arg_int(fours),
+    const clf_cost cost = {.bytes = m * k + k * n + 4 * m * n, .flops = 2 * m * k * n};
+    const clf_arg arguments[] = {
+        clf_arg_tensor(y),
+        clf_arg_long((int64_t)y.stride),
+        clf_arg_tensor(q),
+        clf_arg_int(q.cols),
+        clf_arg_tensor(e.quantized.stats),
+        clf_arg_tensor(w.data),
+        clf_arg_long((int64_t)w.panel_stride),
+        clf_arg_tensor(w.scales),
+        clf_arg_tensor(e.bias),
+        clf_arg_tensor(e.residual),
+        clf_arg_long((int64_t)e.residual.stride),
+        clf_arg_int(y.rows),
+        clf_arg_int(q.cols / 4),
         clf_arg_int(w.n),
     };
-    for (int i = 0; i < CLF_COUNT(rest); i++) arguments[count++] = rest[i];
-    clf_launch(run, &spec, range, cost, arguments, count);
+    clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
 }
 
 void clf_linear_run_int8(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w,
                          clf_linear epilogue) {
     const bool given = epilogue.quantized.rows.chunk != NULL;
     if (!clf_shape_is(run, "linear", "y", y, x.rows, w.n, CLF_F32) ||
-        !clf_shape_is(run, "linear", "x", x, CLF_ANY, w.k, CLF_F32) ||
-        !clf_shape_require(run, given || epilogue.scratch || rounds_itself(run, x, w), "linear",
-                           "scratch is missing"))
+        !clf_shape_require(run, given || epilogue.scratch, "linear", "scratch is missing"))
         return;
-    clf_arena_mark mark = {0};
-    if (!given && epilogue.scratch) {
-        mark = clf_arena_get_mark(epilogue.scratch);
-        epilogue.quantized = clf_op_quantize(run, epilogue.scratch, x, w);
-    }
-    const clf_tensor rows = epilogue.quantized.rows;
-    if (!rows.chunk ||
-        clf_shape_is(run, "linear", "x rounded", rows, x.rows, clf_ceil_divide(w.k, 4) * 4, CLF_I8))
-        multiply(run, y, x, w, epilogue);
-    if (!given && epilogue.scratch) clf_arena_rewind(epilogue.scratch, mark);
+    const clf_arena_mark mark = given ? (clf_arena_mark){0} : clf_arena_get_mark(epilogue.scratch);
+    if (!given) epilogue.quantized = clf_op_quantize(run, epilogue.scratch, x, w);
+    if (clf_shape_is(run, "linear", "x rounded", epilogue.quantized.rows, x.rows,
+                     clf_ceil_divide(w.k, 4) * 4, CLF_I8))
+        multiply(run, y, w, epilogue);
+    if (!given) clf_arena_rewind(epilogue.scratch, mark);
 }
 
 const char *clf_int8_name(clf_int8 kind) {

@@ -95,8 +95,7 @@ void clf_tensor_write_piece(clf_run *run, clf_tensor t, const clf_piece *piece, 
 clf_weight clf_weight_cols(clf_weight w, int first, int count);
 
 // Rows of x (R, K) rounded to int8, each with a scale of its own, as products with a weight like w
-// take them; absent if they take x itself, or round it themselves because that is faster. Made once
-// for several products with the same x.
+// take them; absent if they take x itself. Made once for several products with the same x.
 typedef struct clf_quantized {
     clf_tensor rows;  // int8 (R, K rounded up to 4)
     clf_tensor stats; // (R, 2): scale, sum of the row

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "device/launch.h"
+#include "ops/chain_check.h"
 #include "ops/linear.h"
 
 // Fails the run if no variant has this name.
@@ -16,6 +18,7 @@ static bool check(clf_run *run, const char *name) {
         if (strcmp(clf_matrix_name((clf_matrix_unit)i), name) == 0)
             return clf_linear_check_matrix(run, (clf_matrix_unit)i, true);
     }
+    if (strcmp(name, CLF_CHAIN_NAME) == 0) return clf_chain_check(run, true);
     clf_run_fail(run, clf_fail(CLF_ERROR_ARGUMENT, "there is no variant '%s'", name));
     return false;
 }
