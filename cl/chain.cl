@@ -22,15 +22,6 @@
 #define NUMBER(i) (task[HEAD + (i)])
 #define REAL(i)   as_float((uint)task[HEAD + (i)])
 
-#ifdef __has_builtin
-#if __has_builtin(__builtin_prefetch)
-#define FETCH(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2)
-#endif
-#endif
-#ifndef FETCH
-#define FETCH(p)
-#endif
-
 __kernel void chain(__global ulong *tasks, const int total, BUFFER_PARAMETERS) {
     // The last is no buffer.
     __global char *const buffers[] = {BUFFER_LIST, 0};

@@ -65,11 +65,7 @@
 #define NV (NC / VW)
 #define FIRST_ROW ((int)(get_group_id(2) * get_num_groups(0) + get_group_id(0)) * MR)
 
-#ifdef __has_builtin
-#define PREFETCH (LANES == 1 && NC >= 16 && __has_builtin(__builtin_prefetch))
-#else
-#define PREFETCH 0
-#endif
+#define PREFETCH (FETCHES && LANES == 1 && NC >= 16)
 
 #if FMA
 #define MULADD(a, b, c) fma((floatv)(a), b, c)
@@ -146,8 +142,7 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
 #pragma unroll
         for (int v = 0; v < NV; v++) columns[v] = LOAD_WEIGHTS(panels[v] + row_stride * k);
 #if PREFETCH
-        for (uint i = 0; i < burst; i++)
-            __builtin_prefetch((const void *)(size_t)(coming + 16 * ((line >> 16) + i)), 0, 2);
+        for (uint i = 0; i < burst; i++) FETCH(coming + 16 * ((line >> 16) + i));
         line += pace;
 #endif
 #ifdef BLOCK

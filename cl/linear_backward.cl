@@ -128,17 +128,6 @@ inline void sum_columns(__global float *db, __local const floatv *block, int row
     }
 }
 
-#ifdef __has_builtin
-#define HAS_PREFETCH (NC >= 16 && __has_builtin(__builtin_prefetch))
-#else
-#define HAS_PREFETCH 0
-#endif
-#if HAS_PREFETCH
-#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2)
-#else
-#define PREFETCH(p)
-#endif
-
 // Adds tile^T . panel to the MR k-values from k on and the NC columns from `column` on, of which `ks`
 // and `columns` exist. Meanwhile it brings rows of the next blocks into the cache.
 inline void multiply_tile(__global float *dw, const ulong panel_stride, const ulong row_stride,
@@ -155,9 +144,9 @@ inline void multiply_tile(__global float *dw, const ulong panel_stride, const ul
         floatv values[NV];
 #pragma unroll
         for (int v = 0; v < NV; v++) values[v] = panel[r * NV + v];
-        if (r % 8 == 0) {
-            PREFETCH(next_x + r / 8 * (64 / sizeof(X)));
-            PREFETCH(next_dy + r / 8 * (64 / sizeof(DY)));
+        if (NC >= 16 && r % 8 == 0) {
+            FETCH(next_x + r / 8 * (64 / sizeof(X)));
+            FETCH(next_dy + r / 8 * (64 / sizeof(DY)));
         }
 #pragma unroll
         for (int i = 0; i < MR; i++) {

@@ -5,6 +5,7 @@
 //   VW     floats per vector load: 1, 2, 4, 8 or 16
 //   LANES  work-items that share one row. With 1 (CPU) a work-item owns a row and the reductions
 //          below are nothing; with more (GPU) a work-group of LANES work-items owns a row.
+//   CPU    1: the device is a processor
 //
 // A kernel over rows runs work-groups of LANES work-items and walks a row of n columns as
 //   EACH_VECTOR(c, n) { ... VW columns from c on ... }
@@ -15,6 +16,9 @@
 #endif
 #ifndef LANES
 #define LANES 1
+#endif
+#ifndef CPU
+#define CPU 0
 #endif
 
 #define CAT_(a, b) a##b
@@ -29,6 +33,19 @@
 // The rows of this work-group. A launch may have fewer groups than rows.
 #define EACH_ROW(r, rows)                                                                          \
     for (int r = (int)get_group_id(0); r < (rows); r += (int)get_num_groups(0))
+
+// FETCH(p) brings the line at p into the second level's cache, to be read; FETCHES is 0 where it is
+// nothing.
+#if CPU && defined(__has_builtin)
+#if __has_builtin(__builtin_prefetch)
+#define FETCHES 1
+#define FETCH(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2)
+#endif
+#endif
+#ifndef FETCH
+#define FETCHES 0
+#define FETCH(p)
+#endif
 
 #if VW == 1
 typedef float floatv;

@@ -23,7 +23,8 @@ typedef struct program {
 } program;
 
 struct clf_chain {
-    bool open, launching;
+    clf_run *run; // between beginning and end, else NULL
+    bool launching;
     int programs;
     program *list[MAX_PROGRAMS];
     clf_arena *arena;
@@ -196,14 +197,14 @@ static bool record(struct clf_chain *chain, clf_kernel *k, clf_range range, clf_
 bool clf_chain_add(clf_run *run, clf_kernel *k, clf_range range, clf_cost cost,
                    const clf_arg *arguments, int count) {
     struct clf_chain *chain = run->device->chain;
-    if (!chain || !chain->open || chain->launching) return false;
+    if (!chain || !chain->run || chain->launching) return false;
     if (is_single(range)) {
         if (record(chain, k, range, cost, arguments, count)) return true;
-        clf_chain_flush(run); // for want of room
+        clf_chain_flush(run->device); // for want of room
         if (record(chain, k, range, cost, arguments, count)) return true;
         forget(chain);
     } else {
-        clf_chain_flush(run);
+        clf_chain_flush(run->device);
     }
     return false;
 }
@@ -263,12 +264,13 @@ static void launch_joined(clf_run *run, struct clf_chain *chain, program *p) {
     clf_kernel_launch(run, &p->kernel, range, chain->cost, arguments, 2 + CLF_CHAIN_BUFFERS);
 }
 
-void clf_chain_flush(clf_run *run) {
-    struct clf_chain *chain = run->device->chain;
+void clf_chain_flush(clf_device *device) {
+    struct clf_chain *chain = device->chain;
     if (!chain || chain->launching || chain->tasks == 0) return;
+    clf_run *run = chain->run;
     chain->launching = true;
     if (run->status == CLF_OK) {
-        program *p = chain->tasks > 1 ? get_program(run->device, chain) : NULL;
+        program *p = chain->tasks > 1 ? get_program(device, chain) : NULL;
         if (p && p->kernel.status == CLF_OK)
             launch_joined(run, chain, p);
         else
@@ -312,13 +314,13 @@ void clf_chain_begin(clf_run *run) {
     clf_device *device = run->device;
     if (run->status != CLF_OK || run->dry || !is_wanted(device)) return;
     if (!device->chain) clf_run_fail(run, create(run, &device->chain));
-    if (device->chain) device->chain->open = true;
+    if (device->chain) device->chain->run = run;
 }
 
 void clf_chain_end(clf_run *run) {
     if (!run->device->chain) return;
-    clf_chain_flush(run);
-    run->device->chain->open = false;
+    clf_chain_flush(run->device);
+    run->device->chain->run = NULL;
 }
 
 void clf_chain_destroy(struct clf_chain *chain) {

@@ -16,8 +16,9 @@ char *clf_chain_source(const clf_device *device, clf_kernel *const *kernels, int
 // and false says that the launch is still to be made.
 bool clf_chain_add(clf_run *run, clf_kernel *k, clf_range range, clf_cost cost,
                    const clf_arg *arguments, int count);
-// Launches what was recorded. To be called before anything else is queued.
-void clf_chain_flush(clf_run *run);
+// Launches what was recorded. To be called before anything else is queued, and before a buffer is
+// released. A failure is that of the run which began the chain.
+void clf_chain_flush(clf_device *device);
 void clf_chain_destroy(struct clf_chain *chain);
 
 #endif

@@ -97,13 +97,19 @@ static void write_functions(FILE *out, const char *text) {
     fputs(rest, out);
 }
 
+static int write_defines(FILE *out, const clf_device *device, const clf_kernel_spec *spec,
+                         clf_define defines[CLF_ALL_DEFINES]) {
+    const int count = clf_program_defines(device, spec, defines);
+    for (int i = 0; i < count; i++)
+        fprintf(out, "#define %s %d\n", defines[i].name, defines[i].value);
+    return count;
+}
+
 static void write_section(FILE *out, const clf_device *device, const clf_kernel_spec *spec,
                           int number) {
     const char *texts[] = {clf_kernel_source("prelude"), clf_kernel_source(spec->file)};
     clf_define defines[CLF_ALL_DEFINES];
-    const int count = clf_program_defines(device, spec, defines);
-    for (int i = 0; i < count; i++)
-        fprintf(out, "#define %s %d\n", defines[i].name, defines[i].value);
+    const int count = write_defines(out, device, spec, defines);
     for (int i = 0; i < 2; i++) write_names(out, texts[i], symbol_of, number);
     for (int i = 0; i < 2; i++) {
         fprintf(out, "#line 1 \"cl/%s.cl\"\n", i == 0 ? "prelude" : spec->file);
@@ -135,6 +141,7 @@ static int section_of(clf_kernel *const *kernels, int kernel) {
 char *clf_chain_source(const clf_device *device, clf_kernel *const *kernels, int count) {
     char *text = NULL;
     size_t size;
+    clf_define defines[CLF_ALL_DEFINES];
     FILE *out = open_memstream(&text, &size);
     if (!out) return NULL;
     fputs(head, out);
@@ -148,7 +155,10 @@ char *clf_chain_source(const clf_device *device, clf_kernel *const *kernels, int
         fprintf(out, "%s__global char *b%d", i ? ", " : "", i);
     fputs("\n#define BUFFER_LIST ", out);
     for (int i = 0; i < CLF_CHAIN_BUFFERS; i++) fprintf(out, "%sb%d", i ? ", " : "", i);
-    fprintf(out, "\n#line 1 \"cl/chain.cl\"\n%s", clf_kernel_source("chain"));
+    fputs("\n", out);
+    write_defines(out, device, &(clf_kernel_spec){0}, defines);
+    fprintf(out, "%s\n#line 1 \"cl/chain.cl\"\n%s", clf_kernel_source("prelude"),
+            clf_kernel_source("chain"));
     const bool whole = !ferror(out);
     if (fclose(out) == 0 && whole) return text;
     free(text);

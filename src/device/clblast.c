@@ -31,7 +31,7 @@ void clf_clblast_gemm(clf_run *run, clf_tensor y, clf_tensor x, clf_tensor w, fl
         if (beta == 0) clf_fill_zero(run, y);
         return;
     }
-    clf_chain_flush(run);
+    clf_chain_flush(device);
     // CLBlast may queue several kernels and returns the event of the last, so a marker tells when
     // the first may have begun.
     cl_event before = NULL, event = NULL;

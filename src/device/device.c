@@ -201,7 +201,7 @@ const char *clf_device_gemm_option(const clf_device *device) {
 }
 
 clf_status clf_run_finish(clf_run *run) {
-    clf_chain_flush(run);
+    clf_chain_flush(run->device);
     cl_int code = clFinish(run->device->queue);
     clf_cl_check(run, code, "finish the queued work");
     if (code == CL_SUCCESS) clf_device_idle(run->device);
@@ -209,6 +209,6 @@ clf_status clf_run_finish(clf_run *run) {
 }
 
 void clf_run_flush(clf_run *run) {
-    clf_chain_flush(run);
+    clf_chain_flush(run->device);
     clf_cl_check(run, clFlush(run->device->queue), "submit the queued work");
 }

@@ -9,7 +9,7 @@
 #include "device/memory.h"
 
 // Which kernel: a function of cl/FILE.cl, built with definitions. The device adds cl/prelude.cl in
-// front, and its profile as -DVW=... -DLANES=... unless `defines` sets them itself.
+// front, and its profile as -DVW=... -DLANES=... -DCPU=... unless `defines` sets them itself.
 typedef struct clf_define {
     const char *name;
     int value;

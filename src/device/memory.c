@@ -66,6 +66,7 @@ clf_status clf_arena_create(clf_device *device, const char *what, const char *op
 
 void clf_arena_destroy(clf_arena *arena) {
     if (!arena) return;
+    clf_chain_flush(arena->device);
     if (arena->chunks.count > 0 && clFinish(arena->device->queue) == CL_SUCCESS) {
         clf_device_idle(arena->device);
     }
@@ -278,7 +279,7 @@ void clf_write(clf_run *run, clf_tensor t, const void *data) {
     clf_device *device = run->device;
     span to;
     if (!tensor_span(run, t, "write", &to)) return;
-    clf_chain_flush(run);
+    clf_chain_flush(run->device);
     bool staged = to.bytes <= STAGED_WRITE;
     if (staged) {
         if (to.bytes > STAGING_BYTES - device->staged && clf_run_finish(run) != CLF_OK) return;
@@ -295,7 +296,7 @@ void clf_write(clf_run *run, clf_tensor t, const void *data) {
 void clf_read(clf_run *run, clf_tensor t, void *data) {
     span from;
     if (!tensor_span(run, t, "read", &from)) return;
-    clf_chain_flush(run);
+    clf_chain_flush(run->device);
     cl_event event = NULL;
     cl_int code = clEnqueueReadBuffer(run->device->queue, t.chunk->memory, CL_TRUE, from.offset,
                                       from.bytes, data, 0, NULL, wanted(run, &event));
@@ -310,7 +311,7 @@ struct clf_transfer {
 clf_transfer *clf_read_start(clf_run *run, clf_tensor t, void *data) {
     span from;
     if (!tensor_span(run, t, "read", &from)) return NULL;
-    clf_chain_flush(run);
+    clf_chain_flush(run->device);
     clf_transfer *transfer = malloc(sizeof *transfer);
     if (!transfer) {
         clf_run_fail(run, clf_fail_memory());
@@ -348,7 +349,7 @@ void clf_copy(clf_run *run, clf_tensor to, clf_tensor from) {
         return;
     }
     if (!tensor_span(run, to, "copy", &target) || !tensor_span(run, from, "copy", &source)) return;
-    clf_chain_flush(run);
+    clf_chain_flush(run->device);
     cl_event event = NULL;
     cl_int code =
         clEnqueueCopyBuffer(run->device->queue, from.chunk->memory, to.chunk->memory, source.offset,
@@ -359,7 +360,7 @@ void clf_copy(clf_run *run, clf_tensor to, clf_tensor from) {
 void clf_fill_zero(clf_run *run, clf_tensor t) {
     span to;
     if (!tensor_span(run, t, "fill", &to)) return;
-    clf_chain_flush(run);
+    clf_chain_flush(run->device);
     static const cl_uint zero;
     size_t pattern = (to.offset | to.bytes) % sizeof zero == 0 ? sizeof zero : 1;
     cl_event event = NULL;

@@ -89,7 +89,7 @@ void clf_cache_save_rest(clf_device *device);
 // The text of cl/FILE.cl, NULL if there is none.
 const char *clf_kernel_source(const char *file);
 // The definitions with which a kernel is built, the profile's included; returns their number.
-#define CLF_ALL_DEFINES (CLF_MAX_DEFINES + 2)
+#define CLF_ALL_DEFINES (CLF_MAX_DEFINES + 3)
 int clf_program_defines(const clf_device *device, const clf_kernel_spec *spec,
                         clf_define defines[CLF_ALL_DEFINES]);
 // Builds the file of `spec` with its definitions, or finds it in the cache if `cached`.

@@ -26,9 +26,10 @@ static bool defines_name(const clf_kernel_spec *spec, const char *name) {
 int clf_program_defines(const clf_device *device, const clf_kernel_spec *spec,
                         clf_define defines[CLF_ALL_DEFINES]) {
     const clf_define profile[] = {{"VW", device->profile.vector_width},
-                                  {"LANES", device->profile.lanes}};
+                                  {"LANES", device->profile.lanes},
+                                  {"CPU", device->caps.kind == CLF_DEVICE_CPU}};
     int count = 0;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         if (!defines_name(spec, profile[i].name)) defines[count++] = profile[i];
     }
     for (int i = 0; i < CLF_MAX_DEFINES && spec->defines[i].name; i++)
