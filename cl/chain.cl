@@ -8,15 +8,16 @@
 //
 // `tasks` has two counters, of tickets taken and of tickets done, each in a cache line of its own. A
 // ticket is for a few groups side by side of one launch. From FIRST_TASK on, for each launch:
-//   0 kernel   1 words to the next launch   2 tickets before it   3 its tickets   4 the share of a ticket
-//   5, 6, 7 groups by dimension   8 buffer, 9 byte, 10 bytes: what group (., y, .) reads that no launch
-//   writes, its first byte and length for y = 0, followed by those of the others
-// and from 11 on its arguments, of which a buffer is its number.
+//   0 kernel   1 words to the next launch   2 tickets before it   3 its tickets   4 compute units
+//   5, 6, 7 groups by dimension   8 groups of a ticket   9 buffer, 10 byte, 11 bytes: what group
+//   (., y, .) reads that no launch writes, its first byte and length for y = 0, followed by those of
+//   the others
+// and from 12 on its arguments, of which a buffer is its number.
 
 #define FIRST_TASK 16
 #define TAKEN      0
 #define DONE       8
-#define HEAD       11
+#define HEAD       12
 
 #define BUFFER(i) ((__global void *)buffers[task[HEAD + (i)]])
 #define NUMBER(i) (task[HEAD + (i)])
@@ -32,20 +33,20 @@ __kernel void chain(__global ulong *tasks, const int total, BUFFER_PARAMETERS) {
         while (ticket >= (int)(task[2] + task[3])) task += task[1];
         const int before = (int)task[2];
         const uint x = (uint)task[5], y = (uint)task[6], groups = x * y * (uint)task[7];
-        // The first of its groups, and how many.
-        uint left = groups, count = 1, nth = (uint)(ticket - before);
-        for (; nth > 0 && left >= 2 * (uint)task[4]; nth--) left -= left / (uint)task[4];
-        if (nth == 0) count = max(left / (uint)task[4], 1u);
-        const uint first = groups - left + nth;
+        // Tickets are handed out so that a compute unit, if all are as fast, gets neighbours.
+        const uint nth = (uint)(ticket - before), units = (uint)task[4], all = (uint)task[3];
+        const uint track = nth % units;
+        const uint place_of = track * (all / units) + min(track, all % units) + nth / units;
+        const uint first = place_of * (uint)task[8], last = min(first + (uint)task[8], groups);
         // Whoever waits brings what it will read into its cache.
-        __global const char *ahead = buffers[task[8]] + task[9] + task[10] * (first / x % y);
-        __global const char *ahead_end = ahead + task[10];
+        __global const char *ahead = buffers[task[9]] + task[10] + task[11] * (first / x % y);
+        __global const char *ahead_end = ahead + task[11];
         while (*done < before) {
             if (ahead < ahead_end) FETCH(ahead);
             ahead += 64;
         }
         atomic_add(done, 0); // what they wrote is seen from here on
-        for (uint group = first; group < first + count; group++) {
+        for (uint group = first; group < last; group++) {
             const uint place[6] = {group % x, group / x % y, group / x / y, x, y, (uint)task[7]};
             switch ((int)task[0]) { CASES }
         }

@@ -10,7 +10,7 @@
 // In words of cl/chain.cl.
 enum {
     FIRST_TASK = 16, // words before it: counters
-    TASK_HEAD = 11,
+    TASK_HEAD = 12,
     MAX_WORDS = 8192, // 64 KiB, which clf_write does not wait for
     MAX_KERNELS = 24, // different ones in a chain
     MAX_PROGRAMS = 64
@@ -29,7 +29,7 @@ struct clf_chain {
     program *list[MAX_PROGRAMS];
     clf_arena *arena;
     clf_tensor memory; // (1, MAX_WORDS) of 8 bytes, as pairs of int32
-    uint64_t share;    // of the groups that are left, one in so many goes to a ticket
+    uint64_t units;    // compute units
     // What is recorded.
     int tasks, tickets, used; // launches, their tickets, words
     clf_cost cost;
@@ -156,11 +156,16 @@ static int add_arguments(struct clf_chain *chain, uint64_t *to, const clf_arg *a
     return words;
 }
 
-// How many tickets there are for so many groups, see cl/chain.cl.
-static uint64_t count_tickets(uint64_t groups, uint64_t share) {
-    uint64_t tickets = 0;
-    for (; groups >= 2 * share; tickets++) groups -= groups / share;
-    return tickets + groups;
+// Groups side by side that a ticket is for: enough work, in bytes, to make up for taking it, but a few
+// tickets for each compute unit. Groups of one column (., y, z) read the same and stay together if
+// there are columns enough.
+static uint64_t ticket_size(const uint64_t groups[3], double bytes, uint64_t units) {
+    enum { BYTES = 1 << 16, TICKETS = 4 };
+    const uint64_t columns = groups[1] * groups[2], all = groups[0] * columns;
+    const uint64_t together = columns >= TICKETS * units ? groups[0] : 1, parts = all / together;
+    uint64_t size = 1 + (uint64_t)(BYTES * (double)parts / (bytes + 1));
+    if (size > parts / (TICKETS * units)) size = parts / (TICKETS * units);
+    return together * (size > 0 ? size : 1);
 }
 
 static bool record(struct clf_chain *chain, clf_kernel *k, clf_range range, clf_cost cost,
@@ -176,16 +181,16 @@ static bool record(struct clf_chain *chain, clf_kernel *k, clf_range range, clf_
     if (!k->kinds[0]) strcpy(k->kinds, kinds);
     // Other arguments than before are an error, which a launch by itself reports.
     if (strcmp(k->kinds, kinds) != 0) return false;
-    uint64_t groups = 1;
-    for (int i = 0; i < 3; i++) groups *= task[5 + i] = range.groups[i] ? range.groups[i] : 1;
+    for (int i = 0; i < 3; i++) task[5 + i] = range.groups[i] ? range.groups[i] : 1;
     task[0] = (uint64_t)kernel;
     task[1] = (uint64_t)(TASK_HEAD + words);
     task[2] = (uint64_t)chain->tickets;
-    task[3] = count_tickets(groups, chain->share);
-    task[4] = chain->share;
-    task[8] = (uint64_t)stream;
-    task[9] = range.stream.offset * (uint64_t)clf_dtype_size(range.stream.dtype);
-    task[10] = range.stream_bytes;
+    task[4] = chain->units;
+    task[8] = ticket_size(&task[5], cost.bytes, chain->units);
+    task[3] = (task[5] * task[6] * task[7] + task[8] - 1) / task[8];
+    task[9] = (uint64_t)stream;
+    task[10] = range.stream.offset * (uint64_t)clf_dtype_size(range.stream.dtype);
+    task[11] = range.stream_bytes;
     chain->tasks++;
     chain->tickets += (int)task[3];
     chain->used += (int)task[1];
@@ -300,7 +305,7 @@ static clf_status create(clf_run *run, struct clf_chain **chain) {
         clf_chain_destroy(created);
         return run->status;
     }
-    created->share = 2 * (uint64_t)run->device->caps.compute_units;
+    created->units = (uint64_t)run->device->caps.compute_units;
     forget(created);
     *chain = created;
     return CLF_OK;

@@ -59,7 +59,7 @@ static int fitting_lanes(clf_run *run, clf_linear_state *state, int row_class, c
 int clf_linear_tile_rows(int rows, int most) {
     const int equal = clf_ceil_divide(rows, clf_ceil_divide(rows, most));
     const int even = (equal + 1) / 2 * 2;
-    return equal == 1 || even > most ? equal : even;
+    return rows > 16 || equal == 1 || even > most ? equal : even;
 }
 
 clf_range clf_linear_range(const clf_device *device, int rows, int tile_rows, size_t row_bytes,
