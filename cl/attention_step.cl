@@ -29,6 +29,13 @@ static float dot_key(const floatv *query, __global const float *k) {
     return SUMV(sum);
 }
 
+// A head's part of a row is too short for a processor to guess what follows: the next group's, which
+// is the next head of the same row.
+static void fetch_next(__global const float *part) {
+    UNROLL
+    for (int i = 0; i < D; i += 16) FETCH(part + D + i);
+}
+
 static void attend(__global float *to, __global const float *q, __global const float *k,
                    int k_stride, __global const float *v, int v_stride, keys_t keys, float scale) {
     floatv query[D / VW], result[D / VW];
@@ -43,7 +50,10 @@ static void attend(__global float *to, __global const float *q, __global const f
         size_t rows[BLOCK];
         float weights[BLOCK];
         for (int j = 0; j < n; j++) rows[j] = key_row(keys, first + j);
-        for (int j = 0; j < n; j++) weights[j] = dot_key(query, k + rows[j] * k_stride);
+        for (int j = 0; j < n; j++) {
+            fetch_next(k + rows[j] * k_stride);
+            weights[j] = dot_key(query, k + rows[j] * k_stride);
+        }
         for (int j = n; j < BLOCK; j++) weights[j] = LOWEST;
 
         floatv largest = top;
@@ -62,6 +72,7 @@ static void attend(__global float *to, __global const float *q, __global const f
         for (int i = 0; i < D / VW; i++) result[i] *= shrink;
         for (int j = 0; j < n; j++) {
             __global const float *value = v + rows[j] * v_stride;
+            fetch_next(value);
             UNROLL
             for (int i = 0; i < D / VW; i++) result[i] += weights[j] * LOADV(value + i * VW);
         }
