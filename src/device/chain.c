@@ -289,7 +289,7 @@ void clf_chain_flush(clf_device *device) {
 
 // Groups that wait for one another need a device whose compute units are threads that run them to
 // their end, and memory that all see alike. A profile is of single kernels.
-static bool is_wanted(clf_device *device) {
+bool clf_chain_is_wanted(clf_device *device) {
     if (device->chaining != CLF_CHAIN_IF_FASTER) return device->chaining == CLF_CHAIN_ALWAYS;
     return device->profile.lanes == 1 && device->caps.kind == CLF_DEVICE_CPU && !device->recorder &&
            clf_trial_passed(device, CLF_CHAIN_NAME);
@@ -317,7 +317,7 @@ void clf_chain_choose(clf_device *device, clf_chaining chaining) {
 
 void clf_chain_begin(clf_run *run) {
     clf_device *device = run->device;
-    if (run->status != CLF_OK || run->dry || !is_wanted(device)) return;
+    if (run->status != CLF_OK || run->dry || !clf_chain_is_wanted(device)) return;
     if (!device->chain) clf_run_fail(run, create(run, &device->chain));
     if (device->chain) device->chain->run = run;
 }

@@ -97,6 +97,7 @@ void clf_chain_end(clf_run *run);
 #define CLF_CHAIN_NAME "chain"
 typedef enum clf_chaining { CLF_CHAIN_IF_FASTER, CLF_CHAIN_NEVER, CLF_CHAIN_ALWAYS } clf_chaining;
 void clf_chain_choose(clf_device *device, clf_chaining chaining);
+bool clf_chain_is_wanted(clf_device *device);
 
 // Builds the kernel without running it; false if it does not build here, which is then not a
 // failure of the run (the compiler's log goes to the debug log). For trial compilation of optional

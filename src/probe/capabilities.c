@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "device/launch.h"
 #include "ops/linear.h"
 #include "probe/probe.h"
 
@@ -47,6 +48,7 @@ void clf_probe_capabilities(clf_prober *p) {
     clf_run run = clf_run_begin(p->device);
     const clf_matrix_unit unit = clf_linear_matrix_unit(&run);
     const clf_int8 int8 = clf_linear_int8(&run);
+    const bool joins = clf_chain_is_wanted(p->device);
     const bool has_unit = unit != CLF_MATRIX_EMULATED, has_int8 = int8 != CLF_INT8_PLAIN;
     const row rows[CLF_PROBE_CAPABILITIES] = {
         {"compiler", "compiler at run time", caps->online_compiler,
@@ -84,6 +86,9 @@ void clf_probe_capabilities(clf_prober *p) {
                   : "int8 weights become float in the kernel"},
         {"matrix_unit", "matrix unit", has_unit, used_if(has_unit, CLF_PROBE_FALLBACK),
          has_unit ? "matrix products; tried here" : "products by multiply-adds"},
+        {"chains", "groups that wait", joins,
+         joins ? CLF_PROBE_USED : cpu ? CLF_PROBE_FALLBACK : CLF_PROBE_NOT_NEEDED,
+         joins ? "a decoder's step is one launch; tried here" : "one launch for each kernel"},
         {"float_atomics", "float atomics", caps->float_atomics, CLF_PROBE_NOT_NEEDED,
          "sums have a fixed order, so runs repeat"},
         {"unified_memory", "memory shared with host", caps->unified_memory, CLF_PROBE_NOT_NEEDED,
