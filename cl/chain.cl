@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // A sequence of launches in one: its work-groups take the groups of all launches in order, and wait
-// where a group needs what earlier launches write, which is all of it. Whatever group waits, what it
-// waits for was taken by groups that run, so one group alone would also reach the end.
+// where a group needs what earlier launches write, which is all of it. A group that waits long ends:
+// whoever does what it waits for has lost its processor to somebody, and does the rest as well. Nobody
+// takes what cannot begin, so one group alone would also reach the end.
 //
 // What stands in front is made by src/device/chain_source.c: the kernels as functions, CASES, which
 // calls them, and the buffers. Each group is one work-item, and its local memory is its own.
@@ -18,6 +19,7 @@
 #define TAKEN      0
 #define DONE       8
 #define HEAD       12
+#define PATIENCE   5000 // looks at `done`: some 100 us
 
 #define BUFFER(i) ((__global void *)buffers[task[HEAD + (i)]])
 #define NUMBER(i) (task[HEAD + (i)])
@@ -29,23 +31,27 @@ __kernel void chain(__global ulong *tasks, const int total, BUFFER_PARAMETERS) {
     volatile __global int *taken = (volatile __global int *)(tasks + TAKEN);
     volatile __global int *done = (volatile __global int *)(tasks + DONE);
     __global const ulong *task = tasks + FIRST_TASK;
-    for (int ticket = atomic_inc(taken); ticket < total; ticket = atomic_inc(taken)) {
+    int waited = 0;
+    for (int ticket = *taken; ticket < total; ticket = *taken) {
         while (ticket >= (int)(task[2] + task[3])) task += task[1];
         const int before = (int)task[2];
         const uint x = (uint)task[5], y = (uint)task[6], groups = x * y * (uint)task[7];
         // Tickets are handed out so that a compute unit, if all are as fast, gets neighbours.
         const uint nth = (uint)(ticket - before), units = (uint)task[4], all = (uint)task[3];
         const uint track = nth % units;
-        const uint place_of = track * (all / units) + min(track, all % units) + nth / units;
-        const uint first = place_of * (uint)task[8], last = min(first + (uint)task[8], groups);
-        // Whoever waits brings what it will read into its cache.
-        __global const char *ahead = buffers[task[9]] + task[10] + task[11] * (first / x % y);
-        __global const char *ahead_end = ahead + task[11];
-        while (*done < before) {
-            if (ahead < ahead_end) FETCH(ahead);
-            ahead += 64;
+        const uint part = track * (all / units) + min(track, all % units) + nth / units;
+        const uint first = part * (uint)task[8], last = min(first + (uint)task[8], groups);
+        if (*done < before) {
+            // Bring what will be read into the cache meanwhile.
+            const ulong line = 64 * (ulong)waited;
+            if (line < task[11])
+                FETCH(buffers[task[9]] + task[10] + task[11] * (first / x % y) + line);
+            if (++waited > PATIENCE) return;
+            continue;
         }
-        atomic_add(done, 0); // what they wrote is seen from here on
+        // Another group may have taken it; if not, what was written before is seen from here on.
+        if (atomic_cmpxchg(taken, ticket, ticket + 1) != ticket) continue;
+        waited = 0;
         for (uint group = first; group < last; group++) {
             const uint place[6] = {group % x, group / x % y, group / x / y, x, y, (uint)task[7]};
             switch ((int)task[0]) { CASES }
