@@ -156,9 +156,9 @@ static int add_arguments(struct clf_chain *chain, uint64_t *to, const clf_arg *a
     return words;
 }
 
-// Groups side by side that a ticket is for: enough work, in bytes, to make up for taking it, but a few
-// tickets for each compute unit. Groups of one column (., y, z) read the same and stay together if
-// there are columns enough.
+// Groups side by side that a ticket is for: enough work, in bytes, to make up for taking it, but a
+// few tickets for each compute unit. Groups of one column (., y, z) read the same and stay together
+// if there are columns enough.
 static uint64_t ticket_size(const uint64_t groups[3], double bytes, uint64_t units) {
     enum { BYTES = 1 << 16, TICKETS = 4 };
     const uint64_t columns = groups[1] * groups[2], all = groups[0] * columns;
