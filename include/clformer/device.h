@@ -61,7 +61,8 @@ typedef struct clf_device_options {
     const char *cache_dir;
     const char
         *trace_path; // write a Chrome trace (JSON) of kernels, transfers and host phases here
-    bool profile;    // time each kernel, for clf_device_profile_report
+    bool profile;    // time each kernel, for clf_device_profile_report; with either of the two
+                     // each is launched by itself, which takes longer for few rows on a CPU
     // Matrix product: "auto" (default: the device's matrix unit if there is one, else what is
     // faster for so many rows), "clblast" or "panel".
     const char *gemm;

@@ -7,10 +7,7 @@
 #include "base/fail.h"
 #include "device/trial.h"
 
-// In words of cl/chain.cl.
 enum {
-    FIRST_TASK = 16, // words before it: counters
-    TASK_HEAD = 12,
     MAX_WORDS = 8192, // 64 KiB, which clf_write does not wait for
     MAX_KERNELS = 24, // different ones in a chain
     MAX_PROGRAMS = 64
@@ -29,14 +26,12 @@ struct clf_chain {
     program *list[MAX_PROGRAMS];
     clf_arena *arena;
     clf_tensor memory; // (1, MAX_WORDS) of 8 bytes, as pairs of int32
-    uint64_t units;    // compute units
     // What is recorded.
     int tasks, tickets, used; // launches, their tickets, words
-    clf_cost cost;
     int kernel_count, buffer_count;
     clf_kernel *kernels[MAX_KERNELS];
     struct clf_chunk *buffers[CLF_CHAIN_BUFFERS];
-    uint64_t words[MAX_WORDS];
+    uint64_t words[MAX_WORDS]; // the counters stay zero here
 };
 
 // ---- programs -----------------------------------------------------------------------------------
@@ -58,12 +53,7 @@ static clf_status build(clf_device *device, program *p) {
     char *text = clf_chain_source(device, p->kernels, p->count);
     if (!text) return clf_fail_memory();
     p->kernel.spec = (clf_kernel_spec){.file = "chain", .kernel = "chain"};
-    clf_status status = CLF_ERROR_BUILD;
-    // A binary from the cache may lack what the source has.
-    for (int cached = 1; cached >= 0 && status != CLF_OK; cached--) {
-        status = clf_program_build_text(device, "chain", text, cached, &p->kernel.program);
-        if (status == CLF_OK) status = clf_kernel_create(device, &p->kernel);
-    }
+    const clf_status status = clf_kernel_make(device, &p->kernel, text);
     free(text);
     return status;
 }
@@ -88,9 +78,8 @@ static program *get_program(clf_device *device, struct clf_chain *chain) {
 // ---- recording ----------------------------------------------------------------------------------
 
 static void forget(struct clf_chain *chain) {
-    chain->used = FIRST_TASK;
+    chain->used = CLF_CHAIN_FIRST;
     chain->tasks = chain->tickets = 0;
-    chain->cost = (clf_cost){0};
     chain->kernel_count = chain->buffer_count = 0;
 }
 
@@ -147,8 +136,7 @@ static int add_arguments(struct clf_chain *chain, uint64_t *to, const clf_arg *a
             kinds[words] = 'N';
             to[words] = (uint64_t)a->l;
             break;
-        case CLF_ARG_BUFFER:
-        case CLF_ARG_LOCAL: return -1;
+        case CLF_ARG_BUFFER: return -1;
         }
         words++;
     }
@@ -168,25 +156,27 @@ static uint64_t ticket_size(const uint64_t groups[3], double bytes, uint64_t uni
     return together * (size > 0 ? size : 1);
 }
 
-static bool record(struct clf_chain *chain, clf_kernel *k, clf_range range, clf_cost cost,
+static bool record(clf_device *device, clf_kernel *k, clf_range range, clf_cost cost,
                    const clf_arg *arguments, int count) {
+    struct clf_chain *chain = device->chain;
+    const uint64_t units = (uint64_t)device->caps.compute_units;
     char kinds[CLF_CHAIN_ARGUMENTS + 1];
     if (2 * count > CLF_CHAIN_ARGUMENTS ||
-        chain->used + TASK_HEAD + CLF_CHAIN_ARGUMENTS > MAX_WORDS)
+        chain->used + CLF_CHAIN_HEAD + CLF_CHAIN_ARGUMENTS > MAX_WORDS)
         return false;
     uint64_t *task = &chain->words[chain->used];
     const int kernel = add_kernel(chain, k), stream = add_buffer(chain, range.stream.chunk);
-    const int words = add_arguments(chain, task + TASK_HEAD, arguments, count, kinds);
+    const int words = add_arguments(chain, task + CLF_CHAIN_HEAD, arguments, count, kinds);
     if (kernel < 0 || stream < 0 || words < 0) return false;
     if (!k->kinds[0]) strcpy(k->kinds, kinds);
     // Other arguments than before are an error, which a launch by itself reports.
     if (strcmp(k->kinds, kinds) != 0) return false;
     for (int i = 0; i < 3; i++) task[5 + i] = range.groups[i] ? range.groups[i] : 1;
     task[0] = (uint64_t)kernel;
-    task[1] = (uint64_t)(TASK_HEAD + words);
+    task[1] = (uint64_t)(CLF_CHAIN_HEAD + words);
     task[2] = (uint64_t)chain->tickets;
-    task[4] = chain->units;
-    task[8] = ticket_size(&task[5], cost.bytes, chain->units);
+    task[4] = units;
+    task[8] = ticket_size(&task[5], cost.bytes, units);
     task[3] = (task[5] * task[6] * task[7] + task[8] - 1) / task[8];
     task[9] = (uint64_t)stream;
     task[10] = range.stream.offset * (uint64_t)clf_dtype_size(range.stream.dtype);
@@ -194,8 +184,6 @@ static bool record(struct clf_chain *chain, clf_kernel *k, clf_range range, clf_
     chain->tasks++;
     chain->tickets += (int)task[3];
     chain->used += (int)task[1];
-    chain->cost.bytes += cost.bytes;
-    chain->cost.flops += cost.flops;
     return true;
 }
 
@@ -204,9 +192,9 @@ bool clf_chain_add(clf_run *run, clf_kernel *k, clf_range range, clf_cost cost,
     struct clf_chain *chain = run->device->chain;
     if (!chain || !chain->run || chain->launching) return false;
     if (is_single(range)) {
-        if (record(chain, k, range, cost, arguments, count)) return true;
+        if (record(run->device, k, range, cost, arguments, count)) return true;
         clf_chain_flush(run->device); // for want of room
-        if (record(chain, k, range, cost, arguments, count)) return true;
+        if (record(run->device, k, range, cost, arguments, count)) return true;
         forget(chain);
     } else {
         clf_chain_flush(run->device);
@@ -221,7 +209,7 @@ static void launch_alone(clf_run *run, clf_kernel *k, struct clf_chunk *const *b
                          const uint64_t *task) {
     clf_arg arguments[CLF_CHAIN_ARGUMENTS];
     int count = 0;
-    const uint64_t *word = task + TASK_HEAD;
+    const uint64_t *word = task + CLF_CHAIN_HEAD;
     for (const char *kind = k->kinds; *kind; kind++, word++) {
         clf_arg *a = &arguments[count++];
         float real;
@@ -245,14 +233,14 @@ static void launch_alone(clf_run *run, clf_kernel *k, struct clf_chunk *const *b
 }
 
 static void launch_each(clf_run *run, const struct clf_chain *chain) {
-    for (int at = FIRST_TASK; at < chain->used; at += (int)chain->words[at + 1]) {
+    for (int at = CLF_CHAIN_FIRST; at < chain->used; at += (int)chain->words[at + 1]) {
         const uint64_t *task = &chain->words[at];
         launch_alone(run, chain->kernels[task[0]], chain->buffers, task);
     }
 }
 
 static void launch_joined(clf_run *run, struct clf_chain *chain, program *p) {
-    for (int at = FIRST_TASK; at < chain->used; at += (int)chain->words[at + 1]) {
+    for (int at = CLF_CHAIN_FIRST; at < chain->used; at += (int)chain->words[at + 1]) {
         const clf_kernel *k = chain->kernels[chain->words[at]];
         chain->words[at] = (uint64_t)place_of(p->kernels, p->count, k);
     }
@@ -266,7 +254,7 @@ static void launch_joined(clf_run *run, struct clf_chain *chain, program *p) {
     // More groups than compute units, since a driver may give several to one; those that find
     // nothing left end at once.
     const clf_range range = {.groups = {8 * (size_t)run->device->caps.compute_units}};
-    clf_kernel_launch(run, &p->kernel, range, chain->cost, arguments, 2 + CLF_CHAIN_BUFFERS);
+    clf_kernel_launch(run, &p->kernel, range, (clf_cost){0}, arguments, 2 + CLF_CHAIN_BUFFERS);
 }
 
 void clf_chain_flush(clf_device *device) {
@@ -305,7 +293,6 @@ static clf_status create(clf_run *run, struct clf_chain **chain) {
         clf_chain_destroy(created);
         return run->status;
     }
-    created->units = (uint64_t)run->device->caps.compute_units;
     forget(created);
     *chain = created;
     return CLF_OK;

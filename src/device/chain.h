@@ -7,6 +7,11 @@
 
 #define CLF_CHAIN_BUFFERS 32 // that the kernels of a chain may use
 
+// In words of cl/chain.cl: where the tasks begin, behind its counters, and where a task's
+// arguments.
+#define CLF_CHAIN_FIRST 16
+#define CLF_CHAIN_HEAD  12
+
 // The source of a program that runs these kernels, whose `kinds` are known, as cases 0 ... count -
 // 1, freed by free(); NULL if memory is short.
 char *clf_chain_source(const clf_device *device, clf_kernel *const *kernels, int count);

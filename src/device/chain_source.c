@@ -155,7 +155,7 @@ char *clf_chain_source(const clf_device *device, clf_kernel *const *kernels, int
         fprintf(out, "%s__global char *b%d", i ? ", " : "", i);
     fputs("\n#define BUFFER_LIST ", out);
     for (int i = 0; i < CLF_CHAIN_BUFFERS; i++) fprintf(out, "%sb%d", i ? ", " : "", i);
-    fputs("\n", out);
+    fprintf(out, "\n#define FIRST_TASK %d\n#define HEAD %d\n", CLF_CHAIN_FIRST, CLF_CHAIN_HEAD);
     write_defines(out, device, &(clf_kernel_spec){0}, defines);
     fprintf(out, "%s\n#line 1 \"cl/chain.cl\"\n%s", clf_kernel_source("prelude"),
             clf_kernel_source("chain"));

@@ -151,7 +151,8 @@ static clf_status get_program(clf_device *device, const clf_kernel_spec *spec,
     return clf_program_build(device, spec, true, program);
 }
 
-clf_status clf_kernel_create(const clf_device *device, clf_kernel *k) {
+// If the program lacks the kernel, it is released.
+static clf_status create_kernel(const clf_device *device, clf_kernel *k) {
     cl_uint arguments = 0;
     cl_int code;
     k->kernel = clCreateKernel(k->program, k->spec.kernel, &code);
@@ -173,13 +174,19 @@ clf_status clf_kernel_create(const clf_device *device, clf_kernel *k) {
     return CLF_OK;
 }
 
-static clf_status build_kernel(clf_device *device, clf_kernel *k) {
-    CLF_TRY(get_program(device, &k->spec, &k->program));
-    if (clf_kernel_create(device, k) == CLF_OK) return CLF_OK;
-    if (k->kernel) return CLF_ERROR_DEVICE;
+static clf_status build_program(clf_device *device, clf_kernel *k, const char *text, bool cached) {
+    if (text) return clf_program_build_text(device, k->spec.file, text, cached, &k->program);
+    return cached ? get_program(device, &k->spec, &k->program)
+                  : clf_program_build(device, &k->spec, false, &k->program);
+}
+
+clf_status clf_kernel_make(clf_device *device, clf_kernel *k, const char *text) {
+    CLF_TRY(build_program(device, k, text, true));
+    const clf_status status = create_kernel(device, k);
+    if (status == CLF_OK || k->kernel) return status;
     // A binary from the cache may lack what the source has.
-    CLF_TRY(clf_program_build(device, &k->spec, false, &k->program));
-    return clf_kernel_create(device, k);
+    CLF_TRY(build_program(device, k, text, false));
+    return create_kernel(device, k);
 }
 
 clf_kernel *clf_kernel_find(clf_run *run, const clf_kernel_spec *spec) {
@@ -201,7 +208,7 @@ clf_kernel *clf_kernel_find(clf_run *run, const clf_kernel_spec *spec) {
 bool clf_kernel_build(clf_run *run, clf_kernel *k) {
     if (!k->asked) {
         k->asked = true;
-        k->status = build_kernel(run->device, k);
+        k->status = clf_kernel_make(run->device, k, NULL);
         if (k->status != CLF_OK) k->message = strdup(clf_last_error());
     }
     if (k->status == CLF_OK) return true;

@@ -39,8 +39,9 @@ typedef struct clf_kernel {
 clf_kernel *clf_kernel_find(clf_run *run, const clf_kernel_spec *spec);
 // Builds it unless that was done before; on failure the run fails as well.
 bool clf_kernel_build(clf_run *run, clf_kernel *k);
-// Makes k->kernel, of its specification's name, from k->program, which is released if that fails.
-clf_status clf_kernel_create(const clf_device *device, clf_kernel *k);
+// Builds a kernel, in the table or not, from the file of its specification, or from a text that
+// stands for it if that is not NULL.
+clf_status clf_kernel_make(clf_device *device, clf_kernel *k, const char *text);
 // Releases what a kernel holds, but not itself.
 void clf_kernel_release(clf_kernel *k);
 // Queues a kernel that was built.

@@ -31,7 +31,6 @@ static cl_int set_argument(const clf_kernel *k, cl_uint *index, const clf_arg *a
     case CLF_ARG_INT: return set_value_of(k, (*index)++, sizeof argument->i, &argument->i);
     case CLF_ARG_FLOAT: return set_value_of(k, (*index)++, sizeof argument->f, &argument->f);
     case CLF_ARG_LONG: return set_value_of(k, (*index)++, sizeof argument->l, &argument->l);
-    case CLF_ARG_LOCAL: return set_value_of(k, (*index)++, argument->local_bytes, NULL);
     }
     return CL_INVALID_VALUE;
 }

@@ -32,7 +32,6 @@ typedef struct clf_arg {
         CLF_ARG_BUFFER,
         CLF_ARG_INT,
         CLF_ARG_FLOAT,
-        CLF_ARG_LOCAL,
         CLF_ARG_LONG
     } kind;
     union {
@@ -40,7 +39,6 @@ typedef struct clf_arg {
         struct clf_chunk *buffer;
         int32_t i;
         float f;
-        size_t local_bytes;
         int64_t l;
     };
 } clf_arg;
@@ -59,9 +57,6 @@ static inline clf_arg clf_arg_float(float f) {
 }
 static inline clf_arg clf_arg_long(int64_t l) {
     return (clf_arg){.kind = CLF_ARG_LONG, .l = l};
-}
-static inline clf_arg clf_arg_local(size_t bytes) {
-    return (clf_arg){.kind = CLF_ARG_LOCAL, .local_bytes = bytes};
 }
 
 // Work-items: `groups` work-groups of `local` work-items in each dimension. groups[0] == 0 means
