@@ -27,13 +27,7 @@ typedef struct clf_kernel_spec {
 // TENSOR), so a view needs no sub-buffer. A tensor without a chunk passes NULL and 0. A buffer is a
 // chunk from its start or NULL, one kernel argument.
 typedef struct clf_arg {
-    enum {
-        CLF_ARG_TENSOR,
-        CLF_ARG_BUFFER,
-        CLF_ARG_INT,
-        CLF_ARG_FLOAT,
-        CLF_ARG_LONG
-    } kind;
+    enum { CLF_ARG_TENSOR, CLF_ARG_BUFFER, CLF_ARG_INT, CLF_ARG_FLOAT, CLF_ARG_LONG } kind;
     union {
         clf_tensor tensor;
         struct clf_chunk *buffer;
