@@ -87,18 +87,18 @@ static void attend(__global float *to, __global const float *q, __global const f
 #define KEY (D + 1)
 #define STEP_SCRATCH                                                                               \
     ROW_SCRATCH                                                                                    \
-    __local float query[D], weights[BLOCK], key_block[BLOCK * KEY], value_block[BLOCK * D];        \
-    __local size_t rows[BLOCK];
+    LOCALS(float query[D]; float weights[BLOCK]; float key_block[BLOCK * KEY];                     \
+           float value_block[BLOCK * D]; ulong rows[BLOCK];)
 #define ATTEND(to, q, k, k_stride, v, v_stride, keys, scale)                                       \
-    attend(to, q, k, k_stride, v, v_stride, keys, scale, query, weights, key_block, value_block,   \
-           rows, row_scratch)
+    attend(to, q, k, k_stride, v, v_stride, keys, scale, locals->query, locals->weights,           \
+           locals->key_block, locals->value_block, locals->rows, row_scratch)
 
 // Work-items bring a block of keys and values, all at once because that takes longest; then they
 // stand for keys while the scores are made, and for columns.
 static void attend(__global float *to, __global const float *q, __global const float *k,
                    int k_stride, __global const float *v, int v_stride, keys_t keys, float scale,
                    __local float *query, __local float *weights, __local float *key_block,
-                   __local float *value_block, __local size_t *rows, __local float *row_scratch) {
+                   __local float *value_block, __local ulong *rows, __local float *row_scratch) {
     float result[(D + LANES - 1) / LANES];
     for (int d = LANE, i = 0; d < D; d += LANES, i++) {
         query[d] = scale * q[d];

@@ -3,27 +3,11 @@
 // where a group needs what earlier launches write, which is all of it. A group that waits long ends:
 // whoever does what it waits for has lost its processor to somebody, and does the rest as well. Nobody
 // takes what cannot begin, so one group alone would also reach the end.
-//
-// What stands in front is made by src/device/chain_source.c: the kernels as functions, CASES, which
-// calls them, the buffers, FIRST_TASK and HEAD. Each group is one work-item, and its local memory is
-// its own.
-//
-// `tasks` has two counters, of tickets taken and of tickets done, each in a cache line of its own. A
-// ticket is for a few groups side by side of one launch. From FIRST_TASK on, for each launch, HEAD
-// words:
-//   0 kernel   1 words to the next launch   2 tickets before it   3 its tickets   4 compute units
-//   5, 6, 7 groups by dimension   8 groups of a ticket   9 buffer, 10 byte, 11 bytes: what group
-//   (., y, .) reads that no launch writes, its first byte and length for y = 0, followed by those of
-//   the others
-// and then its arguments, of which a buffer is its number.
+// Each group is one work-item, and its local memory is its own.
 
-#define TAKEN    0
-#define DONE     8
+#include "chain_task.cl"
+
 #define PATIENCE 5000 // looks at `done`: some 100 us
-
-#define BUFFER(i) ((__global void *)buffers[task[HEAD + (i)]])
-#define NUMBER(i) (task[HEAD + (i)])
-#define REAL(i)   as_float((uint)task[HEAD + (i)])
 
 __kernel void chain(__global ulong *tasks, const int total, BUFFER_PARAMETERS) {
     // The last is no buffer.

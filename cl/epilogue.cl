@@ -4,6 +4,10 @@
 
 #include "finish.cl"
 
+// A work-item's columns.
+#define FIRST (((int)get_group_id(1) * LANES + LANE) * VW)
+#define STEP  ((int)get_num_groups(1) * LANES * VW)
+
 // y = act(y + bias) + residual, after a product by CLBlast. Group (row, share of its columns).
 __kernel void epilogue(TENSOR(Y, y), const ulong y_stride, TENSOR(const float, bias),
                        TENSOR(const Y, residual), const ulong residual_stride, const int n) {
@@ -13,7 +17,7 @@ __kernel void epilogue(TENSOR(Y, y), const ulong y_stride, TENSOR(const float, b
     const size_t row = get_group_id(0);
     y += row * y_stride;
     if (residual) residual += row * residual_stride;
-    for (int c = (int)get_global_id(1) * VW; c < n; c += (int)get_global_size(1) * VW) {
+    for (int c = FIRST; c < n; c += STEP) {
         floatv value;
         if (c + VW <= n) {
             value = LOAD(Y, y + c);
@@ -33,8 +37,7 @@ __kernel void gate(TENSOR(float, y), const ulong y_stride, TENSOR(const float, x
     USE(x);
     y += get_group_id(0) * y_stride;
     x += get_group_id(0) * x_stride;
-    const int step = (int)get_global_size(1) * VW;
-    for (int c = (int)get_global_id(1) * VW; c < f; c += step) {
+    for (int c = FIRST; c < f; c += STEP) {
         if (c + VW <= f) {
             floatv value = LOADV(x + c);
             STOREV(ACTIVATE(floatv, value) * LOADV(x + f + c), y + c);

@@ -102,8 +102,8 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
 #if KL == 1 // there are no barriers
     if (row >= m) return;
 #endif
-    const int column = ((int)get_group_id(1) * WX + (int)get_local_id(0)) * NC;
-    const int slice = (int)get_local_id(1);
+    const int lane = (int)get_local_id(0) % WX, slice = (int)get_local_id(0) / WX;
+    const int column = ((int)get_group_id(1) * WX + lane) * NC;
     const int slice_length = (k_count + KL - 1) / KL;
     const int end = min(k_count, (slice + 1) * slice_length);
 
@@ -163,8 +163,8 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
     }
 
 #if KL > 1
-    __local floatv slices[KL * NV * WX];
-    const int lane = (int)get_local_id(0);
+    LOCALS(floatv slices[KL * NV * WX];)
+    __local floatv *slices = locals->slices;
 #pragma unroll
     for (int r = 0; r < MR; r++) {
 #pragma unroll

@@ -79,8 +79,7 @@
 
 // Warp s sums steps s, s + WM, ...; the warps' sums are added in order.
 __kernel GROUP void linear(LINEAR_ARGUMENTS) {
-    __local float4 sums[WM][4][32];
-    MATRIX_SCRATCH(ITEMS)
+    LOCALS(float4 sums[WM][4][32]; MATRIX_SCRATCH(ITEMS))
     USE_ARGUMENTS
     const int row = (int)get_group_id(0) * TILE_ROWS, column = (int)get_group_id(1) * TILE_COLUMNS;
     const int lane = (int)get_local_id(0) % 32, warp = (int)get_local_id(0) / 32;
@@ -108,11 +107,11 @@ __kernel GROUP void linear(LINEAR_ARGUMENTS) {
     UNROLL
     for (int i = 0; i < MT; i++) {
         UNROLL
-        for (int q = 0; q < 4; q++) sums[warp][q][lane] = SUM4(sum, i, q);
+        for (int q = 0; q < 4; q++) locals->sums[warp][q][lane] = SUM4(sum, i, q);
         barrier(CLK_LOCAL_MEM_FENCE);
         if (warp < 4) {
-            float4 total = sums[0][warp][lane];
-            for (int s = 1; s < WM; s++) total += sums[s][warp][lane];
+            float4 total = locals->sums[0][warp][lane];
+            for (int s = 1; s < WM; s++) total += locals->sums[s][warp][lane];
             const int r = row + SUM_ROW(i, warp), c = column + SUM_COLUMN(warp);
             FINISH(total, r, c);
         }

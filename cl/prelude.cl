@@ -231,6 +231,25 @@ inline floatv exp_negative(floatv x) {
 #define ACTIVATE(T, x) SWISH(x, SWISH_FACTOR)
 #endif
 
+// Local memory of a kernel: LOCALS(float query[D]; int next[3];), at the outermost level of its body,
+// makes `locals` point to such members. The kernels of a chain share POOL bytes of it
+// (cl/chain_group.cl).
+#ifdef POOL
+#define LOCALS(members)                                                                            \
+    typedef struct {                                                                               \
+        members                                                                                    \
+    } locals_t;                                                                                    \
+    typedef char locals_fit[sizeof(locals_t) <= POOL ? 1 : -1];                                    \
+    __local locals_t *const locals = (__local locals_t *)pool;
+#else
+#define LOCALS(members)                                                                            \
+    typedef struct {                                                                               \
+        members                                                                                    \
+    } locals_t;                                                                                    \
+    __local locals_t locals_all;                                                                   \
+    __local locals_t *const locals = &locals_all;
+#endif
+
 #if LANES == 1
 #define LANE 0
 #define ROW_SCRATCH
@@ -238,8 +257,13 @@ inline floatv exp_negative(floatv x) {
 #define row_max(x) (x)
 #else
 #define LANE ((int)get_local_id(0))
-// Declares the local memory that the reductions use; once, at the top of a kernel's body.
+// Declares the local memory that the reductions use; once, at the top of a kernel's body. A chain has
+// it already.
+#ifdef POOL
+#define ROW_SCRATCH
+#else
 #define ROW_SCRATCH __local float row_scratch[LANES];
+#endif
 #define row_sum(x) row_sum_(x, row_scratch)
 #define row_max(x) row_max_(x, row_scratch)
 

@@ -77,10 +77,11 @@ static bool better(float value, int column, float than_value, int than_column) {
 #define row_argmax(value, column)
 #else
 #define ARGMAX_SCRATCH                                                                             \
-    __local float argmax_values[LANES];                                                            \
-    __local int argmax_columns[LANES];
+    float argmax_values[LANES];                                                                    \
+    int argmax_columns[LANES];
 // Gives every lane the best value and its column, the lowest among equals.
-#define row_argmax(value, column) row_argmax_(&(value), &(column), argmax_values, argmax_columns)
+#define row_argmax(value, column)                                                                  \
+    row_argmax_(&(value), &(column), locals->argmax_values, locals->argmax_columns)
 
 static void row_argmax_(float *value, int *column, __local float *values, __local int *columns) {
     int lane = LANE;
@@ -143,8 +144,8 @@ __kernel void topk_segment(TENSOR(float, parts), TENSOR(int, part_ids), MATRIX(c
                            const int segments, TENSOR(const int, banned), const int banned_count,
                            const int renormalize, const int k) {
     ROW_SCRATCH
-    ARGMAX_SCRATCH
-    __local float chunk[CHUNK];
+    LOCALS(float chunk[CHUNK]; ARGMAX_SCRATCH)
+    __local float *const chunk = locals->chunk;
     USE(banned);
     size_t part = get_group_id(1) * segments + slice_segment + get_group_id(0);
     parts += parts_at + part * (size_t)(2 + k);
@@ -208,8 +209,8 @@ __kernel void topk_merge(MATRIX(float, values), MATRIX(int, ids), TENSOR(const f
                          TENSOR(const int, part_ids), const int rows, const int segments,
                          const int k) {
     ROW_SCRATCH
-    ARGMAX_SCRATCH
-    __local int next[MAX_SEGMENTS]; // how much of each list is used up
+    LOCALS(int next[MAX_SEGMENTS]; ARGMAX_SCRATCH)
+    __local int *const next = locals->next; // how much of each list is used up
     USE(parts);
     USE(part_ids);
     EACH_ROW(row, rows) {
@@ -258,7 +259,8 @@ __kernel void topk_merge(MATRIX(float, values), MATRIX(int, ids), TENSOR(const f
 __kernel void pick(MATRIX(float, y), MATRIX(const float, logits), TENSOR(const int, ids),
                    TENSOR(const int, banned), const int banned_count, const int rows, const int V) {
     ROW_SCRATCH
-    __local float chunk[CHUNK];
+    LOCALS(float chunk[CHUNK];)
+    __local float *const chunk = locals->chunk;
     USE(ids);
     USE(banned);
     EACH_ROW(row, rows) {

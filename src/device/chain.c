@@ -52,7 +52,7 @@ static bool has_all(const program *p, const struct clf_chain *chain) {
 static clf_status build(clf_device *device, program *p) {
     char *text = clf_chain_source(device, p->kernels, p->count);
     if (!text) return clf_fail_memory();
-    p->kernel.spec = (clf_kernel_spec){.file = "chain", .kernel = "chain"};
+    p->kernel.spec = (clf_kernel_spec){.file = clf_chain_file(device), .kernel = "chain"};
     const clf_status status = clf_kernel_make(device, &p->kernel, text);
     free(text);
     return status;
@@ -83,8 +83,17 @@ static void forget(struct clf_chain *chain) {
     chain->kernel_count = chain->buffer_count = 0;
 }
 
-static bool is_single(clf_range range) {
-    return range.local[0] <= 1 && range.local[1] <= 1 && range.local[2] <= 1;
+// Work-items of the groups of all chains of this device; 0: it has none.
+static int items_of(const clf_device *device) {
+    if (device->profile.lanes == 1) return 1;
+    return device->caps.max_group >= CLF_CHAIN_GROUP ? CLF_CHAIN_GROUP : 0;
+}
+
+static bool fits(const clf_device *device, clf_range range) {
+    const size_t items = (size_t)items_of(device);
+    const size_t first = range.local[0] ? range.local[0] : 1;
+    return items > 0 && (first == CLF_LANES || first == items) && range.local[1] <= 1 &&
+           range.local[2] <= 1;
 }
 
 // The kernel's place in the chain; -1: there is no room.
@@ -146,9 +155,11 @@ static int add_arguments(struct clf_chain *chain, uint64_t *to, const clf_arg *a
 
 // Groups side by side that a ticket is for: enough work, in bytes, to make up for taking it, but a
 // few tickets for each compute unit. Groups of one column (., y, z) read the same and stay together
-// if there are columns enough.
-static uint64_t ticket_size(const uint64_t groups[3], double bytes, uint64_t units) {
+// if there are columns enough. On a GPU a ticket for each unit, while the other half of the groups
+// waits for the next launch.
+static uint64_t ticket_size(const uint64_t groups[3], double bytes, uint64_t units, bool gpu) {
     enum { BYTES = 1 << 16, TICKETS = 4 };
+    if (gpu) return (groups[0] * groups[1] * groups[2] + units - 1) / units;
     const uint64_t columns = groups[1] * groups[2], all = groups[0] * columns;
     const uint64_t together = columns >= TICKETS * units ? groups[0] : 1, parts = all / together;
     uint64_t size = 1 + (uint64_t)(BYTES * (double)parts / (bytes + 1));
@@ -161,26 +172,29 @@ static bool record(clf_device *device, clf_kernel *k, clf_range range, clf_cost 
     struct clf_chain *chain = device->chain;
     const uint64_t units = (uint64_t)device->caps.compute_units;
     char kinds[CLF_CHAIN_ARGUMENTS + 1];
-    if (2 * count > CLF_CHAIN_ARGUMENTS ||
-        chain->used + CLF_CHAIN_HEAD + CLF_CHAIN_ARGUMENTS > MAX_WORDS)
-        return false;
+    const int items = items_of(device);
+    if (2 * count > CLF_CHAIN_ARGUMENTS || chain->used + CLF_CHAIN_STRIDE > MAX_WORDS) return false;
     uint64_t *task = &chain->words[chain->used];
-    const int kernel = add_kernel(chain, k), stream = add_buffer(chain, range.stream.chunk);
+    const int kernel = add_kernel(chain, k), stream = add_buffer(chain, range.stream.from.chunk);
     const int words = add_arguments(chain, task + CLF_CHAIN_HEAD, arguments, count, kinds);
     if (kernel < 0 || stream < 0 || words < 0) return false;
     if (!k->kinds[0]) strcpy(k->kinds, kinds);
+    k->local = range.local[0];
     // Other arguments than before are an error, which a launch by itself reports.
     if (strcmp(k->kinds, kinds) != 0) return false;
     for (int i = 0; i < 3; i++) task[5 + i] = range.groups[i] ? range.groups[i] : 1;
     task[0] = (uint64_t)kernel;
-    task[1] = (uint64_t)(CLF_CHAIN_HEAD + words);
+    task[1] = (uint64_t)(items == 1 ? CLF_CHAIN_HEAD + words : CLF_CHAIN_STRIDE);
     task[2] = (uint64_t)chain->tickets;
     task[4] = units;
-    task[8] = ticket_size(&task[5], cost.bytes, units);
+    task[8] = ticket_size(&task[5], cost.bytes, units, items > 1);
     task[3] = (task[5] * task[6] * task[7] + task[8] - 1) / task[8];
     task[9] = (uint64_t)stream;
-    task[10] = range.stream.offset * (uint64_t)clf_dtype_size(range.stream.dtype);
-    task[11] = range.stream_bytes;
+    task[10] = range.stream.from.offset * (uint64_t)clf_dtype_size(range.stream.from.dtype);
+    task[11] = range.stream.bytes;
+    task[12] = range.stream.rows;
+    task[13] = range.stream.step;
+    task[14] = range.stream.length;
     chain->tasks++;
     chain->tickets += (int)task[3];
     chain->used += (int)task[1];
@@ -191,7 +205,7 @@ bool clf_chain_add(clf_run *run, clf_kernel *k, clf_range range, clf_cost cost,
                    const clf_arg *arguments, int count) {
     struct clf_chain *chain = run->device->chain;
     if (!chain || !chain->run || chain->launching) return false;
-    if (is_single(range)) {
+    if (fits(run->device, range)) {
         if (record(run->device, k, range, cost, arguments, count)) return true;
         clf_chain_flush(run->device); // for want of room
         if (record(run->device, k, range, cost, arguments, count)) return true;
@@ -228,7 +242,8 @@ static void launch_alone(clf_run *run, clf_kernel *k, struct clf_chunk *const *b
         default: *a = clf_arg_long((int64_t)*word);
         }
     }
-    const clf_range range = {.groups = {(size_t)task[5], (size_t)task[6], (size_t)task[7]}};
+    const clf_range range = {.groups = {(size_t)task[5], (size_t)task[6], (size_t)task[7]},
+                             .local = {k->local}};
     if (clf_kernel_build(run, k)) clf_kernel_launch(run, k, range, (clf_cost){0}, arguments, count);
 }
 
@@ -247,14 +262,19 @@ static void launch_joined(clf_run *run, struct clf_chain *chain, program *p) {
     clf_tensor tasks = chain->memory;
     tasks.cols = 2 * chain->used;
     clf_write(run, tasks, chain->words);
-    clf_arg arguments[2 + CLF_CHAIN_BUFFERS] = {clf_arg_buffer(chain->memory.chunk),
-                                                clf_arg_int(chain->tickets)};
+    clf_arg arguments[3 + CLF_CHAIN_BUFFERS];
+    int count = 0;
+    const size_t items = (size_t)items_of(run->device);
+    arguments[count++] = clf_arg_buffer(chain->memory.chunk);
+    arguments[count++] = clf_arg_int(chain->tickets);
+    if (items > 1) arguments[count++] = clf_arg_int(chain->tasks);
     for (int i = 0; i < CLF_CHAIN_BUFFERS; i++)
-        arguments[2 + i] = clf_arg_buffer(i < chain->buffer_count ? chain->buffers[i] : NULL);
-    // More groups than compute units, since a driver may give several to one; those that find
-    // nothing left end at once.
-    const clf_range range = {.groups = {8 * (size_t)run->device->caps.compute_units}};
-    clf_kernel_launch(run, &p->kernel, range, (clf_cost){0}, arguments, 2 + CLF_CHAIN_BUFFERS);
+        arguments[count++] = clf_arg_buffer(i < chain->buffer_count ? chain->buffers[i] : NULL);
+    // More groups than compute units: a processor's driver may give several to one, and those that
+    // find nothing left end at once; on a GPU some wait while others work.
+    const size_t units = (size_t)run->device->caps.compute_units;
+    const clf_range range = {.groups = {(items == 1 ? 8 : 2) * units}, .local = {items}};
+    clf_kernel_launch(run, &p->kernel, range, (clf_cost){0}, arguments, count);
 }
 
 void clf_chain_flush(clf_device *device) {
@@ -275,12 +295,20 @@ void clf_chain_flush(clf_device *device) {
 
 // ---- beginning and ending -----------------------------------------------------------------------
 
-// Groups that wait for one another need a device whose compute units are threads that run them to
-// their end, and memory that all see alike. A profile is of single kernels.
+// Groups that wait for one another need a device that goes on with those that run, and memory that
+// all see alike. A profile is of single kernels.
 bool clf_chain_is_wanted(clf_device *device) {
+    const clf_device_kind kind = device->caps.kind;
+    const bool gpu = kind == CLF_DEVICE_DISCRETE_GPU || kind == CLF_DEVICE_INTEGRATED_GPU;
+    const bool single = device->profile.lanes == 1;
+    if (items_of(device) == 0) return false;
     if (device->chaining != CLF_CHAIN_IF_FASTER) return device->chaining == CLF_CHAIN_ALWAYS;
-    return device->profile.lanes == 1 && device->caps.kind == CLF_DEVICE_CPU && !device->recorder &&
+    return (single ? kind == CLF_DEVICE_CPU : gpu) && !device->recorder &&
            clf_trial_passed(device, CLF_CHAIN_NAME);
+}
+
+int clf_chain_items(const clf_device *device) {
+    return device->chain && device->chain->run ? items_of(device) : 0;
 }
 
 static clf_status create(clf_run *run, struct clf_chain **chain) {

@@ -11,15 +11,27 @@
 #include "device/chain.h"
 #include "device/source.h"
 
-// In each program: a work-group is one work-item, local memory is its own.
-static const char head[] = "#define get_group_id(i) ((size_t)place[i])\n"
-                           "#define get_num_groups(i) ((size_t)place[3 + (i)])\n"
-                           "#define get_global_id(i) get_group_id(i)\n"
-                           "#define get_global_size(i) get_num_groups(i)\n"
-                           "#define get_local_id(i) ((size_t)0)\n"
-                           "#define __local\n";
+// What a kernel asks for its place. FUNCTION is what it becomes, PLACE and HERE what it is given more.
+static const char place[] = "#define get_group_id(i) ((size_t)place[i])\n"
+                            "#define get_num_groups(i) ((size_t)place[3 + (i)])\n";
 
-static const char kernel_start[] = "__kernel void ";
+// A work-group is one work-item, local memory is its own.
+static const char place_single[] = "#define get_global_id(i) get_group_id(i)\n"
+                                   "#define get_global_size(i) get_num_groups(i)\n"
+                                   "#define get_local_id(i) ((size_t)0)\n"
+                                   "#define __local\n"
+                                   "#define PLACE const uint *place\n"
+                                   "#define HERE place\n"
+                                   "#define FUNCTION static\n";
+
+// GPUs may not call functions that use private arrays.
+static const char place_group[] =
+    "#define get_global_id(i) (get_group_id(i) * ((i) == 0 ? LANES : 1) + get_local_id(i))\n"
+    "#define get_global_size(i) (get_num_groups(i) * ((i) == 0 ? LANES : 1))\n"
+    "#define PLACE const uint *place, __local float16 *pool, __local float *row_scratch\n"
+    "#define HERE place, pool, row_scratch\n"
+    "#define FUNCTION static inline __attribute__((always_inline))\n";
+
 
 static size_t name_length(const char *text) {
     size_t length = 0;
@@ -54,7 +66,8 @@ static name macro_of(const char *line) {
 // The function or type that a line at file scope defines.
 static name symbol_of(const char *line) {
     const char *end = line + strcspn(line, "\n");
-    if (begins(line, "static ") || begins(line, "inline ") || begins(line, "__kernel ")) {
+    if (begins(line, "static ") || begins(line, "inline ") || begins(line, "INLINE ") ||
+        begins(line, "__kernel ")) {
         const char *open = memchr(line, '(', (size_t)(end - line));
         return open ? name_before(line, open) : (name){0};
     }
@@ -88,11 +101,11 @@ static void write_names(FILE *out, const char *text, name find(const char *), in
 static void write_functions(FILE *out, const char *text) {
     const char *rest = text;
     for (const char *line = text; *line; line = next_line(line)) {
-        if (!begins(line, kernel_start)) continue;
-        const char *open = strchr(line, '(') + 1;
-        fprintf(out, "%.*sstatic void %.*sconst uint *place, ", (int)(line - rest), rest,
-                (int)(open - line - (int)sizeof kernel_start + 1), line + sizeof kernel_start - 1);
-        rest = open;
+        if (!begins(line, "__kernel ")) continue;
+        const char *open = strchr(line, '(');
+        const name n = name_before(line, open);
+        fprintf(out, "%.*sFUNCTION void %.*s(PLACE, ", (int)(line - rest), rest, n.length, n.text);
+        rest = open + 1;
     }
     fputs(rest, out);
 }
@@ -100,8 +113,11 @@ static void write_functions(FILE *out, const char *text) {
 static int write_defines(FILE *out, const clf_device *device, const clf_kernel_spec *spec,
                          clf_define defines[CLF_ALL_DEFINES]) {
     const int count = clf_program_defines(device, spec, defines);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
+        const bool lanes = strcmp(defines[i].name, "LANES") == 0;
+        if (lanes && defines[i].value > 1) defines[i].value = CLF_CHAIN_GROUP;
         fprintf(out, "#define %s %d\n", defines[i].name, defines[i].value);
+    }
     return count;
 }
 
@@ -123,7 +139,7 @@ static void write_section(FILE *out, const clf_device *device, const clf_kernel_
 }
 
 static void write_case(FILE *out, const clf_kernel *k, int number, int section) {
-    fprintf(out, " case %d: %s_%d(place", number, k->spec.kernel, section);
+    fprintf(out, " case %d: %s_%d(HERE", number, k->spec.kernel, section);
     for (int i = 0; k->kinds[i]; i++) {
         const char *read = k->kinds[i] == 'B' ? "BUFFER" : k->kinds[i] == 'R' ? "REAL" : "NUMBER";
         fprintf(out, ", %s(%d)", read, i);
@@ -138,13 +154,20 @@ static int section_of(clf_kernel *const *kernels, int kernel) {
     return i;
 }
 
+const char *clf_chain_file(const clf_device *device) {
+    return device->profile.lanes == 1 ? "chain" : "chain_group";
+}
+
 char *clf_chain_source(const clf_device *device, clf_kernel *const *kernels, int count) {
     char *text = NULL;
     size_t size;
     clf_define defines[CLF_ALL_DEFINES];
     FILE *out = open_memstream(&text, &size);
     if (!out) return NULL;
-    fputs(head, out);
+    const bool single = device->profile.lanes == 1;
+    fputs(place, out);
+    fputs(single ? place_single : place_group, out);
+    if (!single) fprintf(out, "#define POOL %d\n", CLF_CHAIN_POOL);
     for (int i = 0; i < count; i++) {
         if (section_of(kernels, i) == i) write_section(out, device, &kernels[i]->spec, i);
     }
@@ -155,10 +178,12 @@ char *clf_chain_source(const clf_device *device, clf_kernel *const *kernels, int
         fprintf(out, "%s__global char *b%d", i ? ", " : "", i);
     fputs("\n#define BUFFER_LIST ", out);
     for (int i = 0; i < CLF_CHAIN_BUFFERS; i++) fprintf(out, "%sb%d", i ? ", " : "", i);
-    fprintf(out, "\n#define FIRST_TASK %d\n#define HEAD %d\n", CLF_CHAIN_FIRST, CLF_CHAIN_HEAD);
+    fprintf(out, "\n#define FIRST_TASK %d\n#define HEAD %d\n#define STRIDE %d\n", CLF_CHAIN_FIRST,
+            CLF_CHAIN_HEAD, CLF_CHAIN_STRIDE);
     write_defines(out, device, &(clf_kernel_spec){0}, defines);
-    fprintf(out, "%s\n#line 1 \"cl/chain.cl\"\n%s", clf_kernel_source("prelude"),
-            clf_kernel_source("chain"));
+    const char *file = clf_chain_file(device);
+    fprintf(out, "%s\n#line 1 \"cl/%s.cl\"\n%s", clf_kernel_source("prelude"), file,
+            clf_kernel_source(file));
     const bool whole = !ferror(out);
     if (fclose(out) == 0 && whole) return text;
     free(text);

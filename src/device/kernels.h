@@ -32,6 +32,7 @@ typedef struct clf_kernel {
     // The kinds of its arguments once a chain has recorded them: B buffer, N number of 64 bits, I
     // of 32, R real. A tensor is two.
     char kinds[CLF_CHAIN_ARGUMENTS + 1];
+    size_t local; // the work-items of its groups then
 } clf_kernel;
 
 // The kernel's place in the table, made if need be. NULL: memory is short, and the run has failed.

@@ -64,8 +64,10 @@ static clf_status set_arguments(const clf_device *device, clf_kernel *k, const c
 }
 
 // Turns groups into OpenCL's sizes; returns the number of dimensions.
-static cl_uint make_sizes(clf_range range, size_t global[3], size_t local[3]) {
+static cl_uint make_sizes(const clf_device *device, clf_range range, size_t global[3],
+                          size_t local[3]) {
     cl_uint dimensions = 1;
+    if (range.local[0] == CLF_LANES) range.local[0] = (size_t)device->profile.lanes;
     for (cl_uint i = 0; i < 3; i++) {
         local[i] = range.local[i] ? range.local[i] : 1;
         global[i] = (range.groups[i] ? range.groups[i] : 1) * local[i];
@@ -96,7 +98,7 @@ void clf_kernel_launch(clf_run *run, clf_kernel *k, clf_range range, clf_cost co
     clf_run_fail(run, set_arguments(device, k, arguments, count));
     if (run->status != CLF_OK) return;
     size_t global[3], local[3];
-    cl_uint dimensions = make_sizes(range, global, local);
+    cl_uint dimensions = make_sizes(device, range, global, local);
     cl_event event = NULL;
     cl_int code = clEnqueueNDRangeKernel(device->queue, k->kernel, dimensions, NULL, global, local,
                                          0, NULL, device->recorder ? &event : NULL);

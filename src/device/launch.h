@@ -53,15 +53,23 @@ static inline clf_arg clf_arg_long(int64_t l) {
     return (clf_arg){.kind = CLF_ARG_LONG, .l = l};
 }
 
+// `rows` rows of `length` bytes of a tensor, `step` bytes apart; groups (., y, .) read in each the
+// `bytes` from y * bytes on. Without a chunk it is unknown.
+typedef struct clf_stream {
+    clf_tensor from;
+    size_t bytes, rows, step, length;
+} clf_stream;
+
+// local[0] of kernels that are written for LANES work-items, however many these are.
+#define CLF_LANES SIZE_MAX
+
 // Work-items: `groups` work-groups of `local` work-items in each dimension. groups[0] == 0 means
-// that there is nothing to do; any other zero counts as one. Groups (., y, .) read `stream_bytes`
-// of `stream` from y * stream_bytes on, if that is known and nothing writes it, so that a device
-// that waits may fetch it.
+// that there is nothing to do; any other zero counts as one. `stream` is what they read and nothing
+// writes, so that a device that waits may fetch it.
 typedef struct clf_range {
     size_t groups[3];
     size_t local[3];
-    clf_tensor stream;
-    size_t stream_bytes;
+    clf_stream stream;
 } clf_range;
 
 // What a launch costs, for --profile; zero if it is not worth counting.
@@ -73,16 +81,22 @@ typedef struct clf_cost {
 void clf_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_cost cost,
                 const clf_arg *arguments, int count);
 
-// A chain: between these two, launches whose work-groups are one work-item become one launch of a
-// kernel that takes their groups in order (cl/chain.cl), up to whatever else is queued. Results are
-// the same, bit for bit. For sequences of small kernels that come again and again, since each set
-// of kernels is a program that the device has to compile. Where chains are not wanted nothing
-// changes.
+// A chain: between these two, launches become one launch of a kernel that takes their groups in
+// order (cl/chain.cl, cl/chain_group.cl), up to whatever else is queued, or to one whose work-groups
+// do not fit. For sequences of small kernels that come again and again, since each set of kernels is
+// a program that the device has to compile. Where chains are not wanted nothing changes.
+//
+// Results are the same, bit for bit, where LANES is 1. Else kernels of LANES work-items run with
+// more, and their sums may round differently.
 void clf_chain_begin(clf_run *run);
 void clf_chain_end(clf_run *run);
 
-// Whether they are wanted: on a CPU, unless kernels are timed one by one, if CLF_CHAIN_NAME passed
-// its trial (device/trial.h); never; or always, for tests and the trial.
+// Work-items of all work-groups of a chain on this device: what local[0] of a launch must be, unless
+// it is CLF_LANES. 0: it has no chains, or none is open.
+int clf_chain_items(const clf_device *device);
+
+// Whether they are wanted: on CPUs and GPUs, unless kernels are timed one by one, if CLF_CHAIN_NAME
+// passed its trial (device/trial.h); never; or always, for tests and the trial.
 #define CLF_CHAIN_NAME "chain"
 typedef enum clf_chaining { CLF_CHAIN_IF_FASTER, CLF_CHAIN_NEVER, CLF_CHAIN_ALWAYS } clf_chaining;
 void clf_chain_choose(clf_device *device, clf_chaining chaining);

@@ -156,7 +156,13 @@ clf_status clf_program_build(clf_device *device, const clf_kernel_spec *spec, bo
     return build_in_phase(device, from, options, cached, program);
 }
 
+// On a GPU such a text wants the fences of OpenCL C 2.0.
 clf_status clf_program_build_text(clf_device *device, const char *file, const char *text,
                                   bool cached, cl_program *program) {
-    return build_in_phase(device, (source){file, "", text}, OPTIONS, cached, program);
+    const int version = device->caps.c_version;
+    char options[64] = OPTIONS;
+    if (device->profile.lanes > 1 && version >= 200)
+        snprintf(options, sizeof options, OPTIONS " -cl-std=CL%d.%d", version / 100,
+                 version / 10 % 10);
+    return build_in_phase(device, (source){file, "", text}, options, cached, program);
 }

@@ -130,7 +130,7 @@ static void launch_step(clf_run *run, const char *kernel, clf_tensor y, int head
                                               {"LANES", profile->lanes},
                                               {"BLOCK", step_block(profile, head_width)}}};
     const clf_range range = {.groups = {(size_t)heads, (size_t)y.rows},
-                             .local = {(size_t)profile->lanes}};
+                             .local = {CLF_LANES}};
     const clf_cost cost = {.bytes = 8 * y.cols * y.rows * (keys + 1),
                            .flops = 4 * keys * y.rows * y.cols};
     clf_launch(run, &spec, range, cost, arguments, count);

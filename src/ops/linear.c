@@ -74,9 +74,14 @@ clf_range clf_linear_range(const clf_device *device, int rows, int tile_rows, si
 }
 
 void clf_linear_stream(clf_range *range, clf_weight w, int columns) {
-    range->stream = w.data;
-    range->stream_bytes =
-        (size_t)clf_dtype_size(w.data.dtype) * (size_t)w.panel_stride * (size_t)columns / 16;
+    const bool rows = w.panel_stride == 16; // else panels, one behind the other
+    const size_t size = (size_t)clf_dtype_size(w.data.dtype);
+    const size_t panel = size * (size_t)w.panel_stride;
+    range->stream = (clf_stream){.from = w.data,
+                                 .bytes = panel * (size_t)columns / 16,
+                                 .rows = rows ? (size_t)w.k : 1,
+                                 .step = size * (size_t)w.row_stride,
+                                 .length = panel * (size_t)clf_ceil_divide(w.n, 16)};
 }
 
 void clf_linear_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_tensor y,
@@ -118,9 +123,8 @@ static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, cl
     clf_range range = clf_linear_range(run->device, y.rows, tile.rows,
                                        (size_t)clf_dtype_size(x.dtype) * (size_t)w.k,
                                        clf_ceil_divide(clf_ceil_divide(w.n, tile.columns), lanes));
-    range.local[0] = (size_t)lanes;
-    range.local[1] = (size_t)state->tuning.slices;
-    if (!is_plain(w)) clf_linear_stream(&range, w, tile.columns * lanes);
+    range.local[0] = (size_t)(lanes * state->tuning.slices);
+    clf_linear_stream(&range, w, tile.columns * lanes);
     clf_linear_launch(run, &spec, range, y, x, w, e);
 }
 
@@ -130,7 +134,7 @@ static clf_range row_range(const clf_device *device, int rows, int cols) {
     const int shares =
         on_cpu(device) ? 1 : clf_ceil_divide(cols, profile->lanes * profile->vector_width);
     return (clf_range){.groups = {(size_t)rows, (size_t)shares, 1},
-                       .local = {1, (size_t)profile->lanes, 1}};
+                       .local = {CLF_LANES}};
 }
 
 static void run_epilogue(clf_run *run, clf_tensor y, clf_linear e) {

@@ -47,7 +47,7 @@ int clf_linear_tile_rows(int rows, int most);
 clf_range clf_linear_range(const clf_device *device, int rows, int tile_rows, size_t row_bytes,
                            int column_groups);
 
-// Says of the launch what its groups read of w, in packed panels, each that many columns.
+// Says of the launch what its groups (., y, .) read of w, each that many columns.
 void clf_linear_stream(clf_range *range, clf_weight w, int columns);
 
 // ---- matrix units (ops/linear_matrix.c, cl/linear_matrix*.cl) -----------------------------------

@@ -28,11 +28,12 @@ static int columns_of(const plan *p) {
 static const plan tiles = {.mt = 4, .wm = 2, .wn = 2};
 
 // Where there are too few tiles for that, small ones straight from global memory are faster.
-static plan plan_for(const clf_caps *caps, int m, int k, int n) {
+static plan plan_for(const clf_device *device, int m, int k, int n) {
     const int groups = clf_ceil_divide(m, rows_of(&tiles)) * clf_ceil_divide(n, columns_of(&tiles));
-    if (m > 2 * TILE_ROWS && groups >= 2 * caps->compute_units) return tiles;
-    const int mt = m <= TILE_ROWS ? 1 : 2;
-    return (plan){.straight = true, .mt = mt, .wm = mt == 1 && k >= 1024 ? 16 : 8, .wn = 1};
+    if (m > 2 * TILE_ROWS && groups >= 2 * clf_device_caps(device)->compute_units) return tiles;
+    const int mt = m <= TILE_ROWS ? 1 : 2, chained = clf_chain_items(device) / WARP;
+    const int wm = chained > 0 ? chained : mt == 1 && k >= 1024 ? 16 : 8;
+    return (plan){.straight = true, .mt = mt, .wm = wm, .wn = 1};
 }
 
 // Whether the rows may be read in vectors of four.
@@ -42,7 +43,7 @@ static bool is_wide(clf_tensor x) {
 
 void clf_linear_run_matrix(clf_run *run, clf_matrix_unit unit, clf_tensor y, clf_tensor x,
                            clf_weight w, clf_linear e) {
-    const plan p = plan_for(clf_device_caps(run->device), y.rows, w.k, w.n);
+    const plan p = plan_for(run->device, y.rows, w.k, w.n);
     const clf_kernel_spec spec = {
         .file = "linear_matrix",
         .kernel = "linear",
@@ -56,9 +57,10 @@ void clf_linear_run_matrix(clf_run *run, clf_matrix_unit unit, clf_tensor y, clf
                     {"HALF", clf_is_half(x) + 2 * clf_is_half(y) + 4 * clf_is_half(w.data)},
                     {"INT8", w.data.dtype == CLF_I8},
                     {"WIDE", is_wide(x)}}};
-    const clf_range range = {.groups = {(size_t)clf_ceil_divide(y.rows, rows_of(&p)),
-                                        (size_t)clf_ceil_divide(w.n, columns_of(&p))},
-                             .local = {(size_t)(WARP * p.wm * p.wn)}};
+    clf_range range = {.groups = {(size_t)clf_ceil_divide(y.rows, rows_of(&p)),
+                                  (size_t)clf_ceil_divide(w.n, columns_of(&p))},
+                       .local = {(size_t)(WARP * p.wm * p.wn)}};
+    clf_linear_stream(&range, w, columns_of(&p));
     clf_linear_launch(run, &spec, range, y, x, w, e);
 }
 

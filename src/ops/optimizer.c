@@ -8,13 +8,13 @@ static int span_of(clf_device *device) {
     return clf_device_profile(device)->lanes == 1 ? 16384 : 2048;
 }
 
-static clf_range group_range(clf_device *device, size_t groups) {
-    return (clf_range){.groups = {groups}, .local = {(size_t)clf_device_profile(device)->lanes}};
+static clf_range group_range(size_t groups) {
+    return (clf_range){.groups = {groups}, .local = {CLF_LANES}};
 }
 
 static clf_range span_range(clf_device *device, int n) {
     const size_t span = (size_t)span_of(device);
-    return group_range(device, ((size_t)n + span - 1) / span);
+    return group_range(((size_t)n + span - 1) / span);
 }
 
 void clf_op_adam(clf_run *run, clf_tensor p, clf_tensor gradient, clf_tensor m, clf_tensor v,
@@ -63,7 +63,7 @@ void clf_op_square_sums(clf_run *run, clf_tensor partial, clf_tensor x) {
     const clf_arg arguments[] = {clf_arg_tensor(partial), clf_arg_tensor(x), clf_arg_long(n),
                                  clf_arg_long((each + 15) / 16 * 16)};
     const clf_cost cost = {.bytes = 4.0 * (double)n, .flops = 2.0 * (double)n};
-    clf_launch(run, &spec, group_range(run->device, CLF_PARTIALS), cost, arguments,
+    clf_launch(run, &spec, group_range(CLF_PARTIALS), cost, arguments,
                CLF_COUNT(arguments));
 }
 

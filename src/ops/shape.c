@@ -57,5 +57,5 @@ clf_range clf_row_range(clf_device *device, int rows) {
     const clf_profile *profile = clf_device_profile(device);
     int groups = rows, units = clf_device_caps(device)->compute_units;
     if (profile->lanes == 1 && groups > 16 * units) groups = 16 * units;
-    return (clf_range){.groups = {(size_t)groups}, .local = {(size_t)profile->lanes}};
+    return (clf_range){.groups = {(size_t)groups}, .local = {CLF_LANES}};
 }

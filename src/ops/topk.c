@@ -55,7 +55,7 @@ static void reduce_segments(clf_run *run, parts p, clf_tensor logits, int first,
     };
     const clf_range range = {
         .groups = {(size_t)clf_ceil_divide(logits.cols, c.segment), (size_t)logits.rows},
-        .local = {(size_t)clf_device_profile(run->device)->lanes}};
+        .local = {CLF_LANES}};
     const double elements = (double)logits.rows * logits.cols;
     const clf_cost cost = {.bytes = 4 * elements, .flops = 18 * elements};
     clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Chains: launches that become one give the bits that they give one by one, on processors; what
-// emulates a device may run a chain's groups otherwise, and its trial refuses it.
+// Chains: launches that become one give what they give one by one: bit for bit where a group is one
+// work-item, and within rounding where it is many. What emulates a device may run a chain's groups
+// otherwise, and its trial refuses it.
+#include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,14 +16,22 @@
 #include "ops/opkit.h"
 #include "ops/shape.h"
 
-static bool is_processor(clf_device *device) {
-    const bool is = clf_device_caps(device)->kind == CLF_DEVICE_CPU;
-    if (!is) clf_test_skip("not a processor");
-    return is;
+static bool is_single(clf_device *device) {
+    return clf_device_profile(device)->lanes == 1;
+}
+
+static bool has_chains(clf_device *device) {
+    clf_device_info info;
+    clf_device_get_info(device, &info);
+    const bool emulated = clf_device_caps(device)->kind == CLF_DEVICE_EMULATOR;
+    const bool pocl = strstr(info.platform, "Portable Computing Language") != NULL;
+    if (emulated) clf_test_skip("no real device");
+    if (pocl && !is_single(device)) clf_test_skip("PoCL 3.1 runs barriers in loops wrongly");
+    return !emulated && !(pocl && !is_single(device));
 }
 
 static void check_on(clf_device *device) {
-    if (!is_processor(device)) return;
+    if (!has_chains(device)) return;
     clf_run run = clf_run_begin(device);
     CU_ASSERT(clf_chain_check(&run, false));
     CLF_ASSERT_OK(clf_run_finish(&run));
@@ -138,7 +149,11 @@ static void take_step(clf_run *run, const step *s, clf_arena *scratch) {
     clf_op_linear(run, s->inner, s->copied, s->in,
                   (clf_linear){.activation = CLF_ACT_GELU, .scratch = scratch});
     clf_op_gate(run, s->gated, s->inner, CLF_ACT_SILU);
-    clf_op_linear(run, s->x, s->gated, s->out, (clf_linear){.residual = s->x, .scratch = scratch});
+    const clf_linear last = {.residual = s->x, .scratch = scratch};
+    if (is_single(run->device))
+        clf_op_linear(run, s->x, s->gated, s->out, last);
+    else
+        clf_linear_run_matrix(run, CLF_MATRIX_EMULATED, s->x, s->gated, s->out, last);
     clf_op_norm(run, s->x, s->x, (clf_norm){.kind = CLF_NORM_RMS, .scale = s->scale});
     clf_op_linear_topk(
         run, s->values, s->best, s->x, s->embedding, (clf_tensor){0},
@@ -164,15 +179,30 @@ static void run_step(opkit *kit, const step *s, clf_chaining chaining, outcome *
     clf_read(&kit->run, s->origin[1], result->origin);
 }
 
+static void compare(const outcome *joined, const outcome *single) {
+    const float *a = joined->x, *b = single->x;
+    const int floats = (int)(offsetof(outcome, best) / sizeof *a);
+    double most = 0;
+    for (int i = 0; i < floats; i++) {
+        if (!(fabsf(a[i] - b[i]) <= most)) most = fabsf(a[i] - b[i]);
+    }
+    CU_ASSERT(most < 1e-4);
+    CU_ASSERT_EQUAL(memcmp(joined->best, single->best, sizeof joined->best), 0);
+    CU_ASSERT_EQUAL(memcmp(joined->origin, single->origin, sizeof joined->origin), 0);
+}
+
 static void steps_on(clf_device *device) {
     opkit kit;
     outcome joined, single;
-    if (!is_processor(device) || !opkit_init(&kit, device)) return;
+    if (!has_chains(device) || !opkit_init(&kit, device)) return;
     const step s = prepare(&kit);
     run_step(&kit, &s, CLF_CHAIN_NEVER, &single);
     for (int i = 0; i < 3; i++) {
         run_step(&kit, &s, CLF_CHAIN_ALWAYS, &joined);
-        CU_ASSERT_EQUAL(memcmp(&joined, &single, sizeof joined), 0);
+        if (is_single(device))
+            CU_ASSERT_EQUAL(memcmp(&joined, &single, sizeof joined), 0)
+        else
+            compare(&joined, &single);
     }
     CU_ASSERT(single.values[0] < 0 && single.best[0] >= 0);
     opkit_finish(&kit);
@@ -213,7 +243,7 @@ static void limits_on(clf_device *device) {
     opkit kit;
     clf_arena *arenas[ARENAS] = {NULL};
     clf_tensor t[ARENAS];
-    if (!is_processor(device) || !opkit_init(&kit, device)) return;
+    if (!has_chains(device) || !opkit_init(&kit, device)) return;
     clf_chain_choose(device, CLF_CHAIN_ALWAYS);
     for (int i = 0; i < ARENAS; i++) {
         CLF_ASSERT_OK(clf_arena_create(device, "one of many", "a smaller test", &arenas[i]));
@@ -250,7 +280,7 @@ static void broken_on(clf_device *device) {
     const float numbers[4] = {1, 2, 3, 4};
     float sum = 0;
     opkit kit;
-    if (!is_processor(device) || !opkit_init(&kit, device)) return;
+    if (!has_chains(device) || !opkit_init(&kit, device)) return;
     clf_chain_choose(device, CLF_CHAIN_ALWAYS);
     const clf_tensor x = clf_arena_take(&kit.run, kit.arena, 1, 4, CLF_F32);
     const clf_tensor y = clf_arena_take(&kit.run, kit.arena, 1, 1, CLF_F32);
