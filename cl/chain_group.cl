@@ -50,9 +50,9 @@ chain(__global ulong *tasks, const int total, const int launches, BUFFER_PARAMET
         volatile __global const char *coming = buffers[task[9]] + task[10];
         const ulong begin = task[11] * (first / x % y), end = min(begin + task[11], task[14]);
         const uint rows = begin < end ? (uint)task[12] : 0;
-        const uint lines = max((uint)(end - begin + 63) / 64, 1u);
-        for (uint i = (uint)item; i < rows * lines; i += LANES)
-            (void)coming[begin + i / lines * task[13] + i % lines * 64];
+        const uint parts = max((uint)(end - begin + 31) / 32, 1u);
+        for (uint i = (uint)item; i < rows * parts; i += LANES)
+            (void)coming[begin + i / parts * task[13] + i % parts * 32];
         if (item == 0) {
             while (*done < before) {}
             DEVICE_FENCE;

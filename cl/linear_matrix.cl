@@ -77,9 +77,13 @@
 
 #if STRAIGHT
 
+// Steps whose factors are on their way at a time: as many as there are registers for.
+#define DEPTH (MT == 1 && WM <= 8 ? 4 : 2)
+
 // Warp s sums steps s, s + WM, ...; the warps' sums are added in order.
 __kernel GROUP void linear(LINEAR_ARGUMENTS) {
     LOCALS(float4 sums[WM][4][32]; MATRIX_SCRATCH(ITEMS))
+    USE_SCRATCH
     USE_ARGUMENTS
     const int row = (int)get_group_id(0) * TILE_ROWS, column = (int)get_group_id(1) * TILE_COLUMNS;
     const int lane = (int)get_local_id(0) % 32, warp = (int)get_local_id(0) / 32;
@@ -87,22 +91,26 @@ __kernel GROUP void linear(LINEAR_ARGUMENTS) {
     float sum[MT][4][4];
     clear(sum);
     // All warps make as many steps: zeros past the end.
-    for (int from = 0; from < k_count; from += STEP * WM) {
-        const int k = from + STEP * warp + 4 * LANE_K;
-        float a[MT][2][4], b[4][4];
+    for (int from = 0; from < k_count; from += STEP * WM * DEPTH) {
+        float a[DEPTH][MT][2][4], b[DEPTH][4][4];
         UNROLL
-        for (int i = 0; i < 2 * MT; i++) {
-            const int r = min(row + MT * LANE_ROW + i % MT + 8 * MT * (i / MT), m - 1);
-            const float4 four = LOAD4_PART(A, x + r * x_stride + k, k_count - k);
-            vstore4(four, 0, a[i % MT][i / MT]);
+        for (int s = 0; s < DEPTH; s++) {
+            const int k = from + STEP * (WM * s + warp) + 4 * LANE_K;
+            UNROLL
+            for (int i = 0; i < 2 * MT; i++) {
+                const int r = min(row + MT * LANE_ROW + i % MT + 8 * MT * (i / MT), m - 1);
+                const float4 four = LOAD4_PART(A, x + r * x_stride + k, k_count - k);
+                vstore4(four, 0, a[s][i % MT][i / MT]);
+            }
+            UNROLL
+            for (int i = 0; i < 4; i++) {
+                const float4 four =
+                    k + i < k_count ? LOAD4(B, columns + row_stride * (k + i)) : (float4)(0.0f);
+                b[s][0][i] = four.x, b[s][1][i] = four.y, b[s][2][i] = four.z, b[s][3][i] = four.w;
+            }
         }
         UNROLL
-        for (int i = 0; i < 4; i++) {
-            const float4 four =
-                k + i < k_count ? LOAD4(B, columns + row_stride * (k + i)) : (float4)(0.0f);
-            b[0][i] = four.x, b[1][i] = four.y, b[2][i] = four.z, b[3][i] = four.w;
-        }
-        multiply_step(sum, a, b SCRATCH_ARGUMENT);
+        for (int s = 0; s < DEPTH; s++) multiply_step(sum, a[s], b[s] SCRATCH_ARGUMENT);
     }
     UNROLL
     for (int i = 0; i < MT; i++) {

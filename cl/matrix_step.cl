@@ -69,7 +69,7 @@ INLINE void split(float high[4], float low[4], const float x[4], const bool both
 
 #if UNIT == 0
 #define SCRATCH_PARAMETER , __local float *matrix_scratch
-#define SCRATCH_ARGUMENT , locals->matrix_scratch
+#define SCRATCH_ARGUMENT , matrix_scratch
 #else
 #define SCRATCH_PARAMETER
 #define SCRATCH_ARGUMENT

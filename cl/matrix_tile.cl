@@ -38,8 +38,8 @@ INLINE void multiply_tiles(float sum[MT][4][4], __local const float *a_tile,
     float4 a_next[A_LOADS], b_next[B_LOADS];                                                       \
     LOAD_STEP(first)                                                                               \
     for (int k_ = (first), turn = 0; k_ < (end); k_ += STEP, turn ^= 1) {                          \
-        __local float *a_tile = locals->a_tiles + turn * (STEP * A_STRIDE);                                \
-        __local float *b_tile = locals->b_tiles + turn * (STEP * B_STRIDE);                                \
+        __local float *a_tile = locals->a_tiles + turn * (STEP * A_STRIDE);                        \
+        __local float *b_tile = locals->b_tiles + turn * (STEP * B_STRIDE);                        \
         UNROLL                                                                                     \
         for (int i = 0; i < A_LOADS; i++) STORE_A(a_tile, a_next[i], i);                           \
         UNROLL                                                                                     \
@@ -59,6 +59,7 @@ INLINE void multiply_tiles(float sum[MT][4][4], __local const float *a_tile,
 #define TILES                                                                                      \
     LOCALS(float a_tiles[2 * STEP * A_STRIDE] __attribute__((aligned(16)));                        \
            float b_tiles[2 * STEP * B_STRIDE] __attribute__((aligned(16))); MATRIX_SCRATCH(ITEMS)) \
+    USE_SCRATCH                                                                                    \
     const int warp_row = WARP % WM * TILE_ROWS, warp_column = WARP / WM * TILE_COLUMNS;            \
     float sum[MT][4][4];                                                                           \
     clear(sum);

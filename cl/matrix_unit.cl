@@ -22,7 +22,9 @@
 #endif
 
 #if UNIT == 1
-#define MATRIX_SCRATCH(items) // members of LOCALS
+// A member of LOCALS, then its name.
+#define MATRIX_SCRATCH(items)
+#define USE_SCRATCH
 #define MATRIX_MULTIPLY(c, a, b) matrix_multiply(c, a, b)
 INLINE void matrix_multiply(float c[4], const float a[4], const float b[2]) {
     __asm__("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
@@ -33,6 +35,7 @@ INLINE void matrix_multiply(float c[4], const float a[4], const float b[2]) {
 }
 #else
 #define MATRIX_SCRATCH(items) float matrix_scratch[6 * (items)];
+#define USE_SCRATCH           __local float *matrix_scratch = locals->matrix_scratch;
 #define MATRIX_MULTIPLY(c, a, b) matrix_multiply(c, a, b, matrix_scratch)
 INLINE float tf32(float x) { return as_float(as_uint(x) & 0xFFFFE000u); }
 INLINE void matrix_multiply(float c[4], const float a[4], const float b[2],
