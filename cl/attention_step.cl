@@ -86,57 +86,75 @@ static void attend(__global float *to, __global const float *q, __global const f
 // In local memory a key has one float more, so that keys side by side are in different banks.
 #define KEY (D + 1)
 #define STEP_SCRATCH                                                                               \
-    ROW_SCRATCH                                                                                    \
-    LOCALS(float query[D]; float weights[BLOCK]; float key_block[BLOCK * KEY];                     \
-           float value_block[BLOCK * D]; ulong rows[BLOCK];)
+    LOCALS(float query[D]; float scores[BLOCK]; float weights[BLOCK]; float shares[LANES];         \
+           float key_block[BLOCK * KEY]; float value_block[BLOCK * D]; ulong rows[BLOCK];)
 #define ATTEND(to, q, k, k_stride, v, v_stride, keys, scale)                                       \
-    attend(to, q, k, k_stride, v, v_stride, keys, scale, locals->query, locals->weights,           \
-           locals->key_block, locals->value_block, locals->rows, row_scratch)
+    attend(to, q, k, k_stride, v, v_stride, keys, scale, locals->query, locals->scores,            \
+           locals->weights, locals->shares, locals->key_block, locals->value_block, locals->rows)
+
+#define OF_KEY    (LANES / BLOCK)               // work-items that share a key
+#define OF_COLUMN (LANES >= D ? LANES / D : 1)  // and a column
+#define COLUMNS   ((D + LANES - 1) / LANES)     // of a work-item
 
 // Work-items bring a block of keys and values, all at once because that takes longest; then they
-// stand for keys while the scores are made, and for columns.
+// share out the scores, and the columns.
 static void attend(__global float *to, __global const float *q, __global const float *k,
                    int k_stride, __global const float *v, int v_stride, keys_t keys, float scale,
-                   __local float *query, __local float *weights, __local float *key_block,
-                   __local float *value_block, __local ulong *rows, __local float *row_scratch) {
-    float result[(D + LANES - 1) / LANES];
-    for (int d = LANE, i = 0; d < D; d += LANES, i++) {
-        query[d] = scale * q[d];
-        result[i] = 0.0f;
-    }
+                   __local float *query, __local float *scores, __local float *weights,
+                   __local float *shares, __local float *key_block, __local float *value_block,
+                   __local ulong *rows) {
+    const int key = LANE / OF_KEY, column = OF_COLUMN > 1 ? LANE % D : LANE, share = LANE / D;
+    float result[COLUMNS];
+    for (int d = LANE; d < D; d += LANES) query[d] = scale * q[d];
+    for (int i = 0; i < COLUMNS; i++) result[i] = 0.0f;
     float top = LOWEST, sum = 0.0f;
     for (int first = 0; first < keys.count; first += BLOCK) {
-        int n = min(BLOCK, keys.count - first);
+        const int n = min(BLOCK, keys.count - first);
         if (LANE < n) rows[LANE] = key_row(keys, first + LANE);
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int i = LANE; i < n * (D / VW); i += LANES) {
-            int j = i / (D / VW), d = i % (D / VW) * VW;
-            floatv key = LOADV(k + rows[j] * k_stride + d);
-            floatv value = LOADV(v + rows[j] * v_stride + d);
-            STOREV(key, key_block + j * KEY + d);
+            const int j = i / (D / VW), d = i % (D / VW) * VW;
+            const floatv one = LOADV(k + rows[j] * k_stride + d);
+            const floatv value = LOADV(v + rows[j] * v_stride + d);
+            STOREV(one, key_block + j * KEY + d);
             STOREV(value, value_block + j * D + d);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        float score = LANE < n ? 0.0f : LOWEST;
-        if (LANE < n) {
-            UNROLL
-            for (int d = 0; d < D; d++) score += query[d] * key_block[LANE * KEY + d];
+        float score = 0.0f;
+        if (key < n) {
+            for (int d = LANE % OF_KEY; d < D; d += OF_KEY)
+                score += query[d] * key_block[key * KEY + d];
         }
-        float most = fmax(top, row_max(score));
-        float weight = LANE < n ? exp(score - most) : 0.0f;
-        if (LANE < n) weights[LANE] = weight;
-        float shrink = exp(top - most);
-        sum = sum * shrink + row_sum(weight);
+        shares[LANE] = score;
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (LANE < n) {
+            score = 0.0f;
+            for (int i = 0; i < OF_KEY; i++) score += shares[LANE * OF_KEY + i];
+            scores[LANE] = score;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        float most = top;
+        for (int j = 0; j < n; j++) most = fmax(most, scores[j]);
+        if (LANE < n) weights[LANE] = exp(score - most);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        const float shrink = exp(top - most);
+        sum *= shrink;
+        for (int j = 0; j < n; j++) sum += weights[j];
         top = most;
-        for (int d = LANE, i = 0; d < D; d += LANES, i++) {
+        for (int i = 0, d = column; i < COLUMNS && d < D && share < OF_COLUMN; i++, d += LANES) {
             float value = result[i] * shrink;
-            for (int j = 0; j < n; j++) value += weights[j] * value_block[j * D + d];
+            for (int j = share; j < n; j += OF_COLUMN) value += weights[j] * value_block[j * D + d];
             result[i] = value;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
-    float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
-    for (int d = LANE, i = 0; d < D; d += LANES, i++) to[d] = result[i] * inverse;
+    const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
+#if LANES >= 2 * D
+    shares[LANE] = result[0];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int i = 1; share == 0 && i < OF_COLUMN; i++) result[0] += shares[i * D + LANE];
+#endif
+    for (int i = 0, d = LANE; d < D; i++, d += LANES) to[d] = result[i] * inverse;
 }
 #endif
 

@@ -33,6 +33,15 @@ static float lane_squares(__global const act *x, float mean, int C) {
     return SUMV(sum) + rest;
 }
 
+#if LANES > 1 && !DROPOUT && !HALF
+// A row that fits into the registers of its work-items, KEPT vectors of each, is read once.
+#define KEPT 4
+#define EACH_KEPT(i, c, C)                                                                         \
+    UNROLL                                                                                         \
+    for (int i = 0, c = LANE * VW; i < KEPT; i++, c += LANES * VW)                                 \
+        if (c < (C))
+#endif
+
 __kernel void norm(MATRIX(act, y), MATRIX(const act, x), MATRIX(const act, residual),
                    MATRIX(act, sum), TENSOR(const float, scale), TENSOR(const float, bias),
                    const int rows, const int C, const float epsilon
@@ -47,6 +56,34 @@ __kernel void norm(MATRIX(act, y), MATRIX(const act, x), MATRIX(const act, resid
     EACH_ROW(row, rows) {
         __global act *to = ROW(y, row);
         __global const act *from = ROW(x, row);
+#ifdef KEPT
+        if (C % VW == 0 && C <= KEPT * LANES * VW) {
+            floatv kept[KEPT], total = 0.0f, squares = 0.0f;
+            EACH_KEPT(i, c, C) {
+                kept[i] = LOADV(from + c);
+                if (residual) kept[i] += LOADV(ROW(residual, row) + c);
+                if (sum) STOREV(kept[i], ROW(sum, row) + c);
+                total += kept[i];
+            }
+            const float mean = LAYER ? row_sum(SUMV(total)) / (float)C : 0.0f;
+            EACH_KEPT(i, c, C) {
+                kept[i] -= mean;
+                squares += kept[i] * kept[i];
+            }
+            const float inverse = 1.0f / sqrt(row_sum(SUMV(squares)) / (float)C + epsilon);
+#if TRAINING
+            if (stats && LANE == 0) {
+                ROW(stats, row)[0] = mean;
+                ROW(stats, row)[1] = inverse;
+            }
+#endif
+            EACH_KEPT(i, c, C) {
+                const floatv v = kept[i] * inverse * LOADV(scale + c);
+                STOREV(bias ? v + LOADV(bias + c) : v, to + c);
+            }
+            continue;
+        }
+#endif
         if (residual || sum || DROPOUT) {
             __global act *kept = sum ? ROW(sum, row) : to;
             __global const act *added = residual ? ROW(residual, row) : residual;

@@ -267,33 +267,25 @@ inline floatv exp_negative(floatv x) {
 #define row_sum(x) row_sum_(x, row_scratch)
 #define row_max(x) row_max_(x, row_scratch)
 
-// Fixed-order tree reductions over the LANES work-items; every lane gets the result. All lanes of
-// the work-group must call them.
-inline float row_sum_(float x, __local float *scratch) {
-    int lane = LANE;
-    scratch[lane] = x;
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int half_ = LANES / 2; half_ > 0; half_ /= 2) {
-        if (lane < half_) scratch[lane] += scratch[lane + half_];
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-    float result = scratch[0];
-    barrier(CLK_LOCAL_MEM_FENCE);
+// Reductions over the LANES work-items, in a fixed order: shares of them, then the shares. Every lane
+// gets the result. All lanes of the work-group must call them.
+#define SHARES (LANES >= 256 ? 16 : LANES >= 16 ? 8 : 1)
+#define PLUS(a, b) ((a) + (b))
+#define REDUCE(x, combine, scratch)                                                                \
+    const int lane = LANE;                                                                         \
+    scratch[lane] = x;                                                                             \
+    barrier(CLK_LOCAL_MEM_FENCE);                                                                  \
+    if (lane < SHARES) {                                                                           \
+        for (int i = lane + SHARES; i < LANES; i += SHARES) x = combine(x, scratch[i]);            \
+        scratch[lane] = x;                                                                         \
+    }                                                                                              \
+    barrier(CLK_LOCAL_MEM_FENCE);                                                                  \
+    float result = scratch[0];                                                                     \
+    for (int i = 1; i < SHARES; i++) result = combine(result, scratch[i]);                         \
+    barrier(CLK_LOCAL_MEM_FENCE);                                                                  \
     return result;
-}
-
-inline float row_max_(float x, __local float *scratch) {
-    int lane = LANE;
-    scratch[lane] = x;
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int half_ = LANES / 2; half_ > 0; half_ /= 2) {
-        if (lane < half_) scratch[lane] = fmax(scratch[lane], scratch[lane + half_]);
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-    float result = scratch[0];
-    barrier(CLK_LOCAL_MEM_FENCE);
-    return result;
-}
+inline float row_sum_(float x, __local float *scratch) { REDUCE(x, PLUS, scratch) }
+inline float row_max_(float x, __local float *scratch) { REDUCE(x, fmax, scratch) }
 #endif
 
 // Dropout: the arguments of a kernel (CLF_ARG_DROPOUT in ops/shape.h). An element is kept if its
