@@ -19,6 +19,15 @@
 #endif
 #define BARRIER barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
 
+// Work-items read what groups (., y, .) will read, which brings it nearer.
+static void fetch(volatile __global const char *from, __local const ulong *task, uint y) {
+    const ulong begin = task[11] * y, end = min(begin + task[11], task[14]);
+    const uint rows = begin < end ? (uint)task[12] : 0;
+    const uint parts = max((uint)(end - begin + 31) / 32, 1u);
+    for (uint i = (uint)get_local_id(0); i < rows * parts; i += LANES)
+        (void)from[begin + i / parts * task[13] + i % parts * 32];
+}
+
 __kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 chain(__global ulong *tasks, const int total, const int launches, BUFFER_PARAMETERS) {
     __local float16 pool[POOL / 64];
@@ -46,13 +55,8 @@ chain(__global ulong *tasks, const int total, const int launches, BUFFER_PARAMET
         const uint x = (uint)task[5], y = (uint)task[6], groups = x * y * (uint)task[7];
         const uint first = (uint)(ticket - before) * (uint)task[8];
         const uint last = min(first + (uint)task[8], groups);
-        // Bring what will be read nearer meanwhile.
-        volatile __global const char *coming = buffers[task[9]] + task[10];
-        const ulong begin = task[11] * (first / x % y), end = min(begin + task[11], task[14]);
-        const uint rows = begin < end ? (uint)task[12] : 0;
-        const uint parts = max((uint)(end - begin + 31) / 32, 1u);
-        for (uint i = (uint)item; i < rows * parts; i += LANES)
-            (void)coming[begin + i / parts * task[13] + i % parts * 32];
+        __global const char *coming = buffers[task[9]] + task[10];
+        fetch(coming, task, first / x % y);
         if (item == 0) {
             while (*done < before) {}
             DEVICE_FENCE;
@@ -60,6 +64,7 @@ chain(__global ulong *tasks, const int total, const int launches, BUFFER_PARAMET
         BARRIER;
         for (uint group = first; group < last; group++) {
             const uint place[6] = {group % x, group / x % y, group / x / y, x, y, (uint)task[7]};
+            if (group + 1 < last) fetch(coming, task, (group + 1) / x % y);
             switch ((int)task[0]) { CASES }
             BARRIER;
         }

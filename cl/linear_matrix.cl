@@ -3,7 +3,7 @@
 //
 //   STRAIGHT 0: through local memory, see cl/matrix_tile.cl
 //            1: from global memory: a work-group has WM warps (4 at least) and one tile, they share K
-//   MT, WM, WN, UNIT, WIDE   see there      ACT, HALF 2   see cl/finish.cl
+//   MT, NT, WM, WN, UNIT, WIDE   see there (NT 1 only with STRAIGHT)      ACT, HALF 2   see cl/finish.cl
 //   HALF what is half: 1 x, 2 y and residual, 4 w; added up
 //   INT8 1: w is int8, times `scales`
 //   VW   4
@@ -62,7 +62,7 @@
 
 // Where column c of w begins; those past the last panel repeat its end.
 #define COLUMN(c) (w + panel_stride * (ulong)(COLUMN_OF(c) >> 4) + (COLUMN_OF(c) & 15))
-#define COLUMN_OF(c) min(c, ((n + 15) & ~15) - 4)
+#define COLUMN_OF(c) min(c, ((n + 15) & ~15) - NT)
 
 #if INT8
 #define SCALED(value, c) ((value)*vload4(0, scales + (c)))
@@ -78,21 +78,21 @@
 #if STRAIGHT
 
 // Steps whose factors are on their way at a time: as many as there are registers for.
-#define DEPTH (MT == 1 && WM <= 8 ? 4 : 2)
+#define DEPTH (NT == 1 || (MT == 1 && WM <= 8) ? 4 : 2)
 
 // Warp s sums steps s, s + WM, ...; the warps' sums are added in order.
 __kernel GROUP void linear(LINEAR_ARGUMENTS) {
-    LOCALS(float4 sums[WM][4][32]; MATRIX_SCRATCH(ITEMS))
+    LOCALS(float sums[WM][4][32][NT]; MATRIX_SCRATCH(ITEMS))
     USE_SCRATCH
     USE_ARGUMENTS
     const int row = (int)get_group_id(0) * TILE_ROWS, column = (int)get_group_id(1) * TILE_COLUMNS;
     const int lane = (int)get_local_id(0) % 32, warp = (int)get_local_id(0) / 32;
-    __global const B *columns = COLUMN(column + 4 * LANE_ROW);
-    float sum[MT][4][4];
+    __global const B *columns = COLUMN(column + NT * LANE_ROW);
+    float sum[MT][NT][4];
     clear(sum);
     // All warps make as many steps: zeros past the end.
     for (int from = 0; from < k_count; from += STEP * WM * DEPTH) {
-        float a[DEPTH][MT][2][4], b[DEPTH][4][4];
+        float a[DEPTH][MT][2][4], b[DEPTH][NT][4];
         UNROLL
         for (int s = 0; s < DEPTH; s++) {
             const int k = from + STEP * (WM * s + warp) + 4 * LANE_K;
@@ -104,9 +104,13 @@ __kernel GROUP void linear(LINEAR_ARGUMENTS) {
             }
             UNROLL
             for (int i = 0; i < 4; i++) {
-                const float4 four =
-                    k + i < k_count ? LOAD4(B, columns + row_stride * (k + i)) : (float4)(0.0f);
+                __global const B *from = columns + row_stride * (k + i);
+#if NT == 1
+                b[s][0][i] = k + i < k_count ? GET(B, from, 0) : 0.0f;
+#else
+                const float4 four = k + i < k_count ? LOAD4(B, from) : (float4)(0.0f);
                 b[s][0][i] = four.x, b[s][1][i] = four.y, b[s][2][i] = four.z, b[s][3][i] = four.w;
+#endif
             }
         }
         UNROLL
@@ -115,14 +119,32 @@ __kernel GROUP void linear(LINEAR_ARGUMENTS) {
     UNROLL
     for (int i = 0; i < MT; i++) {
         UNROLL
-        for (int q = 0; q < 4; q++) locals->sums[warp][q][lane] = SUM4(sum, i, q);
+        for (int q = 0; q < 4; q++) {
+            UNROLL
+            for (int j = 0; j < NT; j++) locals->sums[warp][q][lane][j] = sum[i][j][q];
+        }
         barrier(CLK_LOCAL_MEM_FENCE);
+#if NT == 1
+        // Two work-items for each row, four of its columns each.
+        if (warp == 0) {
+            const int h = lane / 2 % 2, from = lane / 4 * 4 + lane % 2 * 2;
+            float4 total = 0.0f;
+            for (int s = 0; s < WM; s++) {
+                __local const float(*even)[1] = locals->sums[s][2 * h] + from;
+                __local const float(*odd)[1] = locals->sums[s][2 * h + 1] + from;
+                total += (float4)(even[0][0], odd[0][0], even[1][0], odd[1][0]);
+            }
+            const int r = row + MT * LANE_ROW + i + 8 * MT * h, c = column + lane % 2 * 4;
+            FINISH(total, r, c);
+        }
+#else
         if (warp < 4) {
-            float4 total = locals->sums[0][warp][lane];
-            for (int s = 1; s < WM; s++) total += locals->sums[s][warp][lane];
+            float4 total = 0.0f;
+            for (int s = 0; s < WM; s++) total += vload4(0, locals->sums[s][warp][lane]);
             const int r = row + SUM_ROW(i, warp), c = column + SUM_COLUMN(warp);
             FINISH(total, r, c);
         }
+#endif
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 }

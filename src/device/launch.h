@@ -15,7 +15,7 @@ typedef struct clf_define {
     int value;
 } clf_define;
 
-#define CLF_MAX_DEFINES 10
+#define CLF_MAX_DEFINES 11
 
 typedef struct clf_kernel_spec {
     const char *file;                    // "norm" for cl/norm.cl

@@ -8,12 +8,12 @@
 
 #define WARP         32
 #define TILE_ROWS    16 // of a warp, times MT
-#define TILE_COLUMNS 32
+#define TILE_COLUMNS 8  // likewise, times NT
 
-// STRAIGHT, MT, WM and WN of cl/linear_matrix.cl.
+// STRAIGHT, MT, NT, WM and WN of cl/linear_matrix.cl.
 typedef struct plan {
     bool straight;
-    int mt, wm, wn;
+    int mt, nt, wm, wn;
 } plan;
 
 static int rows_of(const plan *p) {
@@ -21,19 +21,25 @@ static int rows_of(const plan *p) {
 }
 
 static int columns_of(const plan *p) {
-    return TILE_COLUMNS * p->wn;
+    return TILE_COLUMNS * p->nt * p->wn;
+}
+
+static int groups_of(const plan *p, int m, int n) {
+    return clf_ceil_divide(m, rows_of(p)) * clf_ceil_divide(n, columns_of(p));
 }
 
 // 128 x 64, so that a compute unit has two groups and one multiplies while the other loads.
-static const plan tiles = {.mt = 4, .wm = 2, .wn = 2};
+static const plan tiles = {.mt = 4, .nt = 4, .wm = 2, .wn = 2};
 
 // Where there are too few tiles for that, small ones straight from global memory are faster.
 static plan plan_for(const clf_device *device, int m, int k, int n) {
-    const int groups = clf_ceil_divide(m, rows_of(&tiles)) * clf_ceil_divide(n, columns_of(&tiles));
-    if (m > 2 * TILE_ROWS && groups >= 2 * clf_device_caps(device)->compute_units) return tiles;
+    const int units = clf_device_caps(device)->compute_units;
+    if (m > 2 * TILE_ROWS && groups_of(&tiles, m, n) >= 2 * units) return tiles;
     const int mt = m <= TILE_ROWS ? 1 : 2, chained = clf_chain_items(device) / WARP;
-    const int wm = chained > 0 ? chained : mt == 1 && k >= 1024 ? 16 : 8;
-    return (plan){.straight = true, .mt = mt, .wm = wm, .wn = 1};
+    plan p = {.straight = true, .mt = mt, .nt = 1, .wn = 1};
+    p.wm = chained > 0 ? chained : mt == 1 && k >= 1024 ? 16 : 8;
+    if (groups_of(&p, m, n) > units) p.nt = 4;
+    return p;
 }
 
 // Whether the rows may be read in vectors of four.
@@ -50,6 +56,7 @@ void clf_linear_run_matrix(clf_run *run, clf_matrix_unit unit, clf_tensor y, clf
         .defines = {{"VW", 4},
                     {"STRAIGHT", p.straight},
                     {"MT", p.mt},
+                    {"NT", p.nt},
                     {"WM", p.wm},
                     {"WN", p.wn},
                     {"UNIT", unit},
