@@ -149,16 +149,29 @@ inline void store_part(floatv v, __global float *p, int left) {
 #define LOAD_half(p) CAT(vload_half, VW)(0, p)
 #define STORE_half(v, p) CAT(vstore_half, VW)(v, 0, p)
 #else
-// PoCL 3.1 takes long vectors of half for aligned, so memory is read and written as integers.
-inline floatv LOAD_half(__global const half *p) {
-    const CAT(ushort, VW) bits = CAT(vload, VW)(0, (__global const ushort *)p);
-    return CAT(vload_half, VW)(0, (const half *)&bits);
+// PoCL 3.1 takes long vectors of half for aligned, so memory is read and written as integers. Eight at
+// a time, because LLVM cuts longer ones into pieces.
+inline float8 load_half8(__global const half *p) {
+    const ushort8 bits = vload8(0, (__global const ushort *)p);
+    return vload_half8(0, (const half *)&bits);
 }
-inline void STORE_half(floatv v, __global half *p) {
-    CAT(ushort, VW) bits;
-    CAT(vstore_half, VW)(v, 0, (half *)&bits);
-    CAT(vstore, VW)(bits, 0, (__global ushort *)p);
+inline void store_half8(float8 v, __global half *p) {
+    ushort8 bits;
+    vstore_half8(v, 0, (half *)&bits);
+    vstore8(bits, 0, (__global ushort *)p);
 }
+#if VW == 8
+#define LOAD_half(p) load_half8(p)
+#define STORE_half(v, p) store_half8(v, p)
+#else
+inline float16 LOAD_half(__global const half *p) {
+    return (float16)(load_half8(p), load_half8(p + 8));
+}
+inline void STORE_half(float16 v, __global half *p) {
+    store_half8(v.lo, p);
+    store_half8(v.hi, p + 8);
+}
+#endif
 #endif
 #define GET_half(p, i) vload_half(i, p)
 #define SET_half(v, p, i) vstore_half(v, i, p)

@@ -85,7 +85,6 @@ static void query_group_limits(cl_device_id id, clf_caps *caps) {
     // The first dimension may allow fewer work-items than the whole group.
     if (items[0] > 0 && items[0] < group) group = items[0];
     caps->max_group = group > 0 ? (int)group : 1;
-    for (int i = 0; i < 3; i++) caps->max_group_dim[i] = (int)items[i];
 }
 
 static void query_extensions(cl_device_id id, clf_caps *caps) {

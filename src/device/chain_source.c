@@ -11,7 +11,8 @@
 #include "device/chain.h"
 #include "device/source.h"
 
-// What a kernel asks for its place. FUNCTION is what it becomes, PLACE and HERE what it is given more.
+// What a kernel asks for its place. FUNCTION is what it becomes, PLACE and HERE what it is given
+// more.
 static const char place[] = "#define get_group_id(i) ((size_t)place[i])\n"
                             "#define get_num_groups(i) ((size_t)place[3 + (i)])\n";
 
@@ -31,7 +32,6 @@ static const char place_group[] =
     "#define PLACE const uint *place, __local float16 *pool, __local float *row_scratch\n"
     "#define HERE place, pool, row_scratch\n"
     "#define FUNCTION static inline __attribute__((always_inline))\n";
-
 
 static size_t name_length(const char *text) {
     size_t length = 0;

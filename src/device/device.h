@@ -16,8 +16,7 @@ typedef struct clf_caps {
     int c_version; // highest OpenCL C version, likewise
     uint64_t global_memory, max_allocation, local_memory, cache; // bytes
     int compute_units, clock_mhz;
-    int max_group;        // work-items per work-group, clamped by the first dimension's limit
-    int max_group_dim[3]; // work-items per dimension
+    int max_group; // work-items per work-group, clamped by the first dimension's limit
     int native_float_width, preferred_float_width;
     int base_align;       // bytes
     bool unified_memory;  // shared with the host

@@ -82,17 +82,18 @@ void clf_launch(clf_run *run, const clf_kernel_spec *spec, clf_range range, clf_
                 const clf_arg *arguments, int count);
 
 // A chain: between these two, launches become one launch of a kernel that takes their groups in
-// order (cl/chain.cl, cl/chain_group.cl), up to whatever else is queued, or to one whose work-groups
-// do not fit. For sequences of small kernels that come again and again, since each set of kernels is
-// a program that the device has to compile. Where chains are not wanted nothing changes.
+// order (cl/chain.cl, cl/chain_group.cl), up to whatever else is queued, or to one whose
+// work-groups do not fit. For sequences of small kernels that come again and again, since each set
+// of kernels is a program that the device has to compile. Where chains are not wanted nothing
+// changes.
 //
 // Results are the same, bit for bit, where LANES is 1. Else kernels of LANES work-items run with
 // more, and their sums may round differently.
 void clf_chain_begin(clf_run *run);
 void clf_chain_end(clf_run *run);
 
-// Work-items of all work-groups of a chain on this device: what local[0] of a launch must be, unless
-// it is CLF_LANES. 0: it has no chains, or none is open.
+// Work-items of all work-groups of a chain on this device: what local[0] of a launch must be,
+// unless it is CLF_LANES. 0: it has no chains, or none is open.
 int clf_chain_items(const clf_device *device);
 
 // Whether they are wanted: on CPUs and GPUs, unless kernels are timed one by one, if CLF_CHAIN_NAME

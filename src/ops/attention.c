@@ -129,8 +129,7 @@ static void launch_step(clf_run *run, const char *kernel, clf_tensor y, int head
                                               {"VW", clf_head_vector(profile, head_width)},
                                               {"LANES", profile->lanes},
                                               {"BLOCK", step_block(profile, head_width)}}};
-    const clf_range range = {.groups = {(size_t)heads, (size_t)y.rows},
-                             .local = {CLF_LANES}};
+    const clf_range range = {.groups = {(size_t)heads, (size_t)y.rows}, .local = {CLF_LANES}};
     const clf_cost cost = {.bytes = 8 * y.cols * y.rows * (keys + 1),
                            .flops = 4 * keys * y.rows * y.cols};
     clf_launch(run, &spec, range, cost, arguments, count);

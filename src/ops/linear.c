@@ -133,8 +133,7 @@ static clf_range row_range(const clf_device *device, int rows, int cols) {
     const clf_profile *profile = clf_device_profile(device);
     const int shares =
         on_cpu(device) ? 1 : clf_ceil_divide(cols, profile->lanes * profile->vector_width);
-    return (clf_range){.groups = {(size_t)rows, (size_t)shares, 1},
-                       .local = {CLF_LANES}};
+    return (clf_range){.groups = {(size_t)rows, (size_t)shares, 1}, .local = {CLF_LANES}};
 }
 
 static void run_epilogue(clf_run *run, clf_tensor y, clf_linear e) {

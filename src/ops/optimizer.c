@@ -63,8 +63,7 @@ void clf_op_square_sums(clf_run *run, clf_tensor partial, clf_tensor x) {
     const clf_arg arguments[] = {clf_arg_tensor(partial), clf_arg_tensor(x), clf_arg_long(n),
                                  clf_arg_long((each + 15) / 16 * 16)};
     const clf_cost cost = {.bytes = 4.0 * (double)n, .flops = 2.0 * (double)n};
-    clf_launch(run, &spec, group_range(CLF_PARTIALS), cost, arguments,
-               CLF_COUNT(arguments));
+    clf_launch(run, &spec, group_range(CLF_PARTIALS), cost, arguments, CLF_COUNT(arguments));
 }
 
 void clf_op_blend(clf_run *run, clf_tensor y, clf_tensor x, float a, float b) {

@@ -152,7 +152,6 @@ static bool tiles_are_valid(const clf_caps *caps, const clf_tuning *t) {
         const clf_tile *tile = &t->tile[i];
         const int group = tile->lanes * t->slices;
         if (tile->columns < t->vector || group > caps->max_group ||
-            tile->lanes > caps->max_group_dim[0] || t->slices > caps->max_group_dim[1] ||
             (t->slices > 1 && 4u * (unsigned)(group * tile->columns) > caps->local_memory))
             return false;
     }

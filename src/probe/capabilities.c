@@ -86,10 +86,7 @@ void clf_probe_capabilities(clf_prober *p) {
                   : "int8 weights become float in the kernel"},
         {"matrix_unit", "matrix unit", has_unit, used_if(has_unit, CLF_PROBE_FALLBACK),
          has_unit ? "matrix products; tried here" : "products by multiply-adds"},
-        {"chains", "groups that wait", joins,
-         joins ? CLF_PROBE_USED
-         : cpu ? CLF_PROBE_FALLBACK
-               : CLF_PROBE_NOT_NEEDED,
+        {"chains", "groups that wait", joins, used_if(joins, CLF_PROBE_FALLBACK),
          joins ? "a decoder's step is one launch; tried here" : "one launch for each kernel"},
         {"float_atomics", "float atomics", caps->float_atomics, CLF_PROBE_NOT_NEEDED,
          "sums have a fixed order, so runs repeat"},

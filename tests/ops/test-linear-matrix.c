@@ -11,7 +11,8 @@
 #include "ops/linearkit.h"
 #include "ops/opkit.h"
 
-// Few rows, of few columns too; K shared by 16 warps; then tiles, on a device with few compute units.
+// Few rows, of few columns too; K shared by 16 warps; then tiles, on a device with few compute
+// units.
 static const int sizes[][3] = {{1, 5, 3},     {20, 270, 13}, {7, 1030, 16},
                                {16, 64, 40},  {19, 36, 100}, {3, 1027, 33},
                                {67, 44, 230}, {33, 20, 161}, {131, 37, 258}};
