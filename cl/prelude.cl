@@ -280,21 +280,22 @@ inline floatv exp_negative(floatv x) {
 #define row_sum(x) row_sum_(x, row_scratch)
 #define row_max(x) row_max_(x, row_scratch)
 
-// Reductions over the LANES work-items, in a fixed order: shares of them, then the shares. Every lane
-// gets the result. All lanes of the work-group must call them.
-#define SHARES (LANES >= 256 ? 16 : LANES >= 16 ? 8 : 1)
+// Reductions over the LANES work-items by a tree of fours, so in a fixed order; every lane gets the
+// result. All lanes of the work-group must call them.
 #define PLUS(a, b) ((a) + (b))
 #define REDUCE(x, combine, scratch)                                                                \
     const int lane = LANE;                                                                         \
-    scratch[lane] = x;                                                                             \
+    __local float *const own = scratch + lane;                                                     \
+    *own = x;                                                                                      \
     barrier(CLK_LOCAL_MEM_FENCE);                                                                  \
-    if (lane < SHARES) {                                                                           \
-        for (int i = lane + SHARES; i < LANES; i += SHARES) x = combine(x, scratch[i]);            \
-        scratch[lane] = x;                                                                         \
+    for (int n = LANES, part; n > 1; n = part) {                                                   \
+        part = n >= 4 ? n / 4 : 1;                                                                 \
+        if (lane < part && n >= 4)                                                                 \
+            *own = combine(combine(own[0], own[part]), combine(own[2 * part], own[3 * part]));     \
+        if (lane < part && n == 2) *own = combine(own[0], own[1]);                                 \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                              \
     }                                                                                              \
-    barrier(CLK_LOCAL_MEM_FENCE);                                                                  \
-    float result = scratch[0];                                                                     \
-    for (int i = 1; i < SHARES; i++) result = combine(result, scratch[i]);                         \
+    const float result = scratch[0];                                                               \
     barrier(CLK_LOCAL_MEM_FENCE);                                                                  \
     return result;
 inline float row_sum_(float x, __local float *scratch) { REDUCE(x, PLUS, scratch) }

@@ -34,6 +34,12 @@ struct clf_chain {
     uint64_t words[MAX_WORDS]; // the counters stay zero here
 };
 
+// Work-items of the groups of all chains of this device; 0: it has none.
+static int items_of(const clf_device *device) {
+    if (device->profile.lanes == 1) return 1;
+    return device->caps.max_group >= CLF_CHAIN_GROUP ? CLF_CHAIN_GROUP : 0;
+}
+
 // ---- programs -----------------------------------------------------------------------------------
 
 static int place_of(clf_kernel *const *kernels, int count, const clf_kernel *k) {
@@ -55,6 +61,9 @@ static clf_status build(clf_device *device, program *p) {
     p->kernel.spec = (clf_kernel_spec){.file = clf_chain_file(device), .kernel = "chain"};
     const clf_status status = clf_kernel_make(device, &p->kernel, text);
     free(text);
+    if (status == CLF_OK && p->kernel.max_group < (size_t)items_of(device))
+        return clf_fail(CLF_ERROR_UNSUPPORTED, "cl/%s.cl: no more than %zu work-items in a group",
+                        p->kernel.spec.file, p->kernel.max_group);
     return status;
 }
 
@@ -81,12 +90,6 @@ static void forget(struct clf_chain *chain) {
     chain->used = CLF_CHAIN_FIRST;
     chain->tasks = chain->tickets = 0;
     chain->kernel_count = chain->buffer_count = 0;
-}
-
-// Work-items of the groups of all chains of this device; 0: it has none.
-static int items_of(const clf_device *device) {
-    if (device->profile.lanes == 1) return 1;
-    return device->caps.max_group >= CLF_CHAIN_GROUP ? CLF_CHAIN_GROUP : 0;
 }
 
 static bool fits(const clf_device *device, clf_range range) {
