@@ -11,12 +11,9 @@
 
 #include "chain_task.cl"
 
-#if __OPENCL_C_VERSION__ >= 200
+// Of OpenCL C 2.0. The mem_fence of 1.2 orders what a group sees, on NVIDIA's not what others see.
 #define DEVICE_FENCE                                                                               \
     atomic_work_item_fence(CLK_GLOBAL_MEM_FENCE, memory_order_acq_rel, memory_scope_device)
-#else
-#define DEVICE_FENCE mem_fence(CLK_GLOBAL_MEM_FENCE)
-#endif
 #define BARRIER barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
 
 // Work-items read what groups (., y, .) will read, which brings it nearer.

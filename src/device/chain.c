@@ -36,8 +36,9 @@ struct clf_chain {
 
 // Work-items of the groups of all chains of this device; 0: it has none.
 static int items_of(const clf_device *device) {
+    const clf_caps *caps = &device->caps;
     if (device->profile.lanes == 1) return 1;
-    return device->caps.max_group >= CLF_CHAIN_GROUP ? CLF_CHAIN_GROUP : 0;
+    return caps->max_group >= CLF_CHAIN_GROUP && caps->c_version >= 200 ? CLF_CHAIN_GROUP : 0;
 }
 
 // ---- programs -----------------------------------------------------------------------------------

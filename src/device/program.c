@@ -161,7 +161,7 @@ clf_status clf_program_build_text(clf_device *device, const char *file, const ch
                                   bool cached, cl_program *program) {
     const int version = device->caps.c_version;
     char options[64] = OPTIONS;
-    if (device->profile.lanes > 1 && version >= 200)
+    if (device->profile.lanes > 1)
         snprintf(options, sizeof options, OPTIONS " -cl-std=CL%d.%d", version / 100,
                  version / 10 % 10);
     return build_in_phase(device, (source){file, "", text}, options, cached, program);
