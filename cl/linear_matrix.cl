@@ -104,11 +104,11 @@ __kernel GROUP void linear(LINEAR_ARGUMENTS) {
             }
             UNROLL
             for (int i = 0; i < 4; i++) {
-                __global const B *from = columns + row_stride * (k + i);
+                __global const B *one = columns + row_stride * (k + i);
 #if NT == 1
-                b[s][0][i] = k + i < k_count ? GET(B, from, 0) : 0.0f;
+                b[s][0][i] = k + i < k_count ? GET(B, one, 0) : 0.0f;
 #else
-                const float4 four = k + i < k_count ? LOAD4(B, from) : (float4)(0.0f);
+                const float4 four = k + i < k_count ? LOAD4(B, one) : (float4)(0.0f);
                 b[s][0][i] = four.x, b[s][1][i] = four.y, b[s][2][i] = four.z, b[s][3][i] = four.w;
 #endif
             }
