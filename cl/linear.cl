@@ -134,31 +134,33 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
 #pragma unroll
         for (int v = 0; v < NV; v++) sum[r][v] = (floatv)(0.0f);
     }
+    // All of the slice at once, or block by block of x.
 #ifdef BLOCK
     float block[MR][BLOCK];
-#endif
-    for (int k = slice * slice_length; k < end; k++) {
-        floatv columns[NV];
-#pragma unroll
-        for (int v = 0; v < NV; v++) columns[v] = LOAD_WEIGHTS(panels[v] + row_stride * k);
-#if PREFETCH
-        for (uint i = 0; i < burst; i++) FETCH(coming + 16 * ((line >> 16) + i));
-        line += pace;
-#endif
-#ifdef BLOCK
-        const int i = (k - slice * slice_length) % BLOCK;
-        for (int r = 0; i == 0 && r < MR; r++)
-            load_block(block[r], x + min(row + r, m - 1) * x_stride + k, end - k);
-#endif
-#pragma unroll
-        for (int r = 0; r < MR; r++) {
-#ifdef BLOCK
-            const float value = block[r][i];
+    for (int first = slice * slice_length; first < end; first += BLOCK) {
+        const int last = min(first + BLOCK, end);
+        for (int r = 0; r < MR; r++)
+            load_block(block[r], x + min(row + r, m - 1) * x_stride + first, last - first);
+#define VALUE(r, k) block[r][(k)-first]
 #else
-            const float value = GET(X, rows[r], k);
+    {
+        const int first = slice * slice_length, last = end;
+#define VALUE(r, k) GET(X, rows[r], k)
+#endif
+        for (int k = first; k < last; k++) {
+            floatv columns[NV];
+#pragma unroll
+            for (int v = 0; v < NV; v++) columns[v] = LOAD_WEIGHTS(panels[v] + row_stride * k);
+#if PREFETCH
+            for (uint i = 0; i < burst; i++) FETCH(coming + 16 * ((line >> 16) + i));
+            line += pace;
 #endif
 #pragma unroll
-            for (int v = 0; v < NV; v++) sum[r][v] = MULADD(value, columns[v], sum[r][v]);
+            for (int r = 0; r < MR; r++) {
+                const float value = VALUE(r, k);
+#pragma unroll
+                for (int v = 0; v < NV; v++) sum[r][v] = MULADD(value, columns[v], sum[r][v]);
+            }
         }
     }
 

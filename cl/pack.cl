@@ -33,6 +33,16 @@ typedef char source;
 #define VALUES(p) convert_float4(vload4(0, p))
 #endif
 
+// to = from as floats, n elements, a multiple of 16.
+#if HALF
+__kernel void widen(TENSOR(float, to), TENSOR(const half, from), const ulong n) {
+    USE(to);
+    USE(from);
+    for (ulong i = get_global_id(0) * VW; i < n; i += get_global_size(0) * VW)
+        STOREV(LOAD_half(from + i), to + i);
+}
+#endif
+
 // value = element * scale, or element / scale if `divide`; scale_count is 0, 1 or `rows`.
 __kernel void pack(TENSOR(act, to), const ulong panel_stride, const ulong lane_stride,
                    const ulong column_stride, const int first, TENSOR(const source, from),

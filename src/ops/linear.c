@@ -9,6 +9,10 @@
 #include "ops/tuning.h"
 
 #define BLOCK_BYTES (256 << 10) // of x that should stay in the second level's cache
+// With as many rows it is cheaper to make floats of a half weight once than in every tile of a CPU,
+// so many at a time.
+#define WIDENED_ROWS   256
+#define WIDENED_FLOATS (1 << 20)
 
 static bool on_cpu(const clf_device *device) {
     return clf_device_profile(device)->lanes == 1;
@@ -128,6 +132,46 @@ static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, cl
     clf_linear_launch(run, &spec, range, y, x, w, e);
 }
 
+static bool is_widened(const clf_device *device, int rows, clf_weight w, clf_linear e) {
+    const bool packed = w.panel_stride == 16 * (uint64_t)w.k;
+    return on_cpu(device) && rows >= WIDENED_ROWS && clf_is_half(w.data) && packed && e.scratch;
+}
+
+// Both in panels, one behind the other.
+static void widen(clf_run *run, clf_weight to, clf_weight from) {
+    enum { SPAN = 4096 }; // elements of a work-item
+    const clf_kernel_spec spec = {.file = "pack",
+                                  .kernel = "widen",
+                                  .defines = {{"VW", clf_row_vector(run->device)}, {"HALF", 1}}};
+    const int64_t count = (int64_t)to.panel_stride * clf_ceil_divide(to.n, 16);
+    const clf_range range = {.groups = {(size_t)((count + SPAN - 1) / SPAN)}};
+    const clf_arg arguments[] = {clf_arg_tensor(to.data), clf_arg_tensor(from.data),
+                                 clf_arg_long(count)};
+    clf_launch(run, &spec, range, (clf_cost){.bytes = 6.0 * (double)count}, arguments,
+               CLF_COUNT(arguments));
+}
+
+static clf_tensor cols_if_there(clf_tensor t, int first, int count) {
+    return t.chunk ? clf_tensor_cols(t, first, count) : t;
+}
+
+static void run_widened(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear e) {
+    const int panels = WIDENED_FLOATS / 16 / w.k, most = 16 * (panels > 0 ? panels : 1);
+    const int step = w.n < most ? w.n : most;
+    const clf_arena_mark mark = clf_arena_get_mark(e.scratch);
+    const clf_weight wide = clf_weight_take_layout(run, e.scratch, w.k, step, false);
+    for (int first = 0; first < w.n; first += step) {
+        const int count = w.n - first < step ? w.n - first : step;
+        const clf_weight part = clf_weight_cols(wide, 0, count);
+        clf_linear epilogue = e;
+        epilogue.bias = cols_if_there(e.bias, first, count);
+        epilogue.residual = cols_if_there(e.residual, first, count);
+        widen(run, part, clf_weight_cols(w, first, count));
+        run_panel(run, clf_tensor_cols(y, first, count), x, part, epilogue);
+    }
+    clf_arena_rewind(e.scratch, mark);
+}
+
 // A launch over rows and shares of their columns: on a CPU a row is one work-item's.
 static clf_range row_range(const clf_device *device, int rows, int cols) {
     const clf_profile *profile = clf_device_profile(device);
@@ -169,7 +213,12 @@ static void run_clblast(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, 
 void clf_linear_run(clf_run *run, clf_gemm variant, clf_tensor y, clf_tensor x, clf_weight w,
                     clf_linear epilogue) {
     switch (variant) {
-    case CLF_GEMM_PANEL: run_panel(run, y, x, w, epilogue); break;
+    case CLF_GEMM_PANEL:
+        if (is_widened(run->device, y.rows, w, epilogue))
+            run_widened(run, y, x, w, epilogue);
+        else
+            run_panel(run, y, x, w, epilogue);
+        break;
     case CLF_GEMM_CLBLAST: run_clblast(run, y, x, w, epilogue); break;
     case CLF_GEMM_MATRIX:
         clf_linear_run_matrix(run, clf_linear_matrix_unit(run), y, x, w, epilogue);

@@ -105,7 +105,8 @@ clf_quantized clf_op_quantize(clf_run *run, clf_arena *arena, clf_tensor x, clf_
 // y (R, N) = act(x (R, K) . w (K, N) + bias (1, N)) + residual (R, N).
 // bias and residual may be absent (chunk NULL). residual may be y itself. x, y and residual, and w
 // may each be half. With an int8 weight x and y are float, and `quantized` is what clf_op_quantize
-// gives; if it is absent, it is made in memory that `scratch` lends until the call returns.
+// gives; if it is absent, it is made in memory that `scratch` lends until the call returns. A CPU
+// uses `scratch`, if there is one, for a half weight when x has many rows: at most 4 MiB.
 typedef struct clf_linear {
     clf_tensor bias, residual;
     clf_activation activation;

@@ -28,7 +28,8 @@ static void linear_backward(const clf_side_pass *p, const clf_linear_part *part,
     const clf_arena_mark mark = clf_arena_get_mark(p->arena);
     const clf_weight transposed = clf_weight_take_transposed(p->run, p->arena, part->weight);
     clf_op_transpose(p->run, transposed, part->weight);
-    clf_op_linear(p->run, dx, dy, transposed, (clf_linear){.residual = residual});
+    clf_op_linear(p->run, dx, dy, transposed,
+                  (clf_linear){.residual = residual, .scratch = p->arena});
     clf_arena_rewind(p->arena, mark);
 }
 

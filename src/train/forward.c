@@ -71,7 +71,8 @@ static clf_kept take_layer(const clf_side_pass *p) {
 
 static void linear(const clf_side_pass *p, clf_tensor y, clf_tensor x,
                    const clf_linear_part *part) {
-    clf_op_linear(p->run, y, x, part->weight, (clf_linear){.bias = part->bias});
+    clf_op_linear(p->run, y, x, part->weight,
+                  (clf_linear){.bias = part->bias, .scratch = p->arena});
 }
 
 // The join behind a sublayer whose output is in kept.out.

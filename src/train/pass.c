@@ -83,7 +83,7 @@ static clf_tensor compute_logits(const head *h, clf_tensor hidden, int first) {
     const int rows = left < h->logits.rows ? left : h->logits.rows;
     const clf_tensor logits = clf_tensor_rows(h->logits, 0, rows);
     clf_op_linear(h->run, logits, clf_tensor_rows(hidden, first, rows), output->weight,
-                  (clf_linear){.bias = output->bias});
+                  (clf_linear){.bias = output->bias, .scratch = h->arena});
     return logits;
 }
 

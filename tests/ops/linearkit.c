@@ -82,7 +82,7 @@ void linearkit_multiply(clf_device *device, const linear_problem *p) {
     } else {
         weight = put_weight(&kit, w, p->k, p->n, p->w);
     }
-    clf_linear epilogue = {.activation = p->activation};
+    clf_linear epilogue = {.activation = p->activation, .scratch = kit.arena};
     if (p->bias) epilogue.bias = gb.view;
     if (p->residual) epilogue.residual = gr.view;
     const clf_tensor view = aligned_view(&kit, p, &gx, x);
