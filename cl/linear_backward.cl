@@ -304,13 +304,3 @@ __kernel void transpose(TENSOR(ELEMENT, to), const ulong to_panel, const ulong t
     }
 #endif
 }
-
-#if HALF
-// to = from rounded, n elements, a multiple of 16.
-__kernel void round_weight(TENSOR(half, to), TENSOR(const float, from), const ulong n) {
-    USE(to);
-    USE(from);
-    for (ulong i = get_global_id(0) * VW; i < n; i += get_global_size(0) * VW)
-        STORE_half(LOADV(from + i), to + i);
-}
-#endif

@@ -33,13 +33,20 @@ typedef char source;
 #define VALUES(p) convert_float4(vload4(0, p))
 #endif
 
-// to = from as floats, n elements, a multiple of 16.
 #if HALF
-__kernel void widen(TENSOR(float, to), TENSOR(const half, from), const ulong n) {
+#if SOURCE == 1
+#define FROM half
+#define TO float
+#else
+#define FROM float
+#define TO half
+#endif
+// Half from float or float from half: n elements, a multiple of 16.
+__kernel void convert(TENSOR(TO, to), TENSOR(const FROM, from), const ulong n) {
     USE(to);
     USE(from);
     for (ulong i = get_global_id(0) * VW; i < n; i += get_global_size(0) * VW)
-        STOREV(LOAD_half(from + i), to + i);
+        STORE(TO, LOAD(FROM, from + i), to + i);
 }
 #endif
 

@@ -137,16 +137,14 @@ static bool is_widened(const clf_device *device, int rows, clf_weight w, clf_lin
     return on_cpu(device) && rows >= WIDENED_ROWS && clf_is_half(w.data) && packed && e.scratch;
 }
 
-// Both in panels, one behind the other.
-static void widen(clf_run *run, clf_weight to, clf_weight from) {
-    enum { SPAN = 4096 }; // elements of a work-item
-    const clf_kernel_spec spec = {.file = "pack",
-                                  .kernel = "widen",
-                                  .defines = {{"VW", clf_row_vector(run->device)}, {"HALF", 1}}};
-    const int64_t count = (int64_t)to.panel_stride * clf_ceil_divide(to.n, 16);
-    const clf_range range = {.groups = {(size_t)((count + SPAN - 1) / SPAN)}};
-    const clf_arg arguments[] = {clf_arg_tensor(to.data), clf_arg_tensor(from.data),
-                                 clf_arg_long(count)};
+void clf_linear_convert(clf_run *run, clf_tensor to, clf_tensor from, int64_t count) {
+    enum { SPAN = 4096 }; // elements of a work-group
+    const clf_kernel_spec spec = {
+        .file = "pack",
+        .kernel = "convert",
+        .defines = {{"VW", clf_row_vector(run->device)}, {"SOURCE", from.dtype}, {"HALF", 1}}};
+    const clf_range range = {.groups = {(size_t)((count + SPAN - 1) / SPAN)}, .local = {CLF_LANES}};
+    const clf_arg arguments[] = {clf_arg_tensor(to), clf_arg_tensor(from), clf_arg_long(count)};
     clf_launch(run, &spec, range, (clf_cost){.bytes = 6.0 * (double)count}, arguments,
                CLF_COUNT(arguments));
 }
@@ -166,7 +164,8 @@ static void run_widened(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, 
         clf_linear epilogue = e;
         epilogue.bias = cols_if_there(e.bias, first, count);
         epilogue.residual = cols_if_there(e.residual, first, count);
-        widen(run, part, clf_weight_cols(w, first, count));
+        clf_linear_convert(run, part.data, clf_weight_cols(w, first, count).data,
+                           (int64_t)part.panel_stride * clf_ceil_divide(count, 16));
         run_panel(run, clf_tensor_cols(y, first, count), x, part, epilogue);
     }
     clf_arena_rewind(e.scratch, mark);

@@ -47,6 +47,9 @@ int clf_linear_tile_rows(int rows, int most);
 clf_range clf_linear_range(const clf_device *device, int rows, int tile_rows, size_t row_bytes,
                            int column_groups);
 
+// Half from float or float from half, `count` elements, a multiple of 16.
+void clf_linear_convert(clf_run *run, clf_tensor to, clf_tensor from, int64_t count);
+
 // Says of the launch what its groups (., y, .) read of w, each that many columns.
 void clf_linear_stream(clf_range *range, clf_weight w, int columns);
 

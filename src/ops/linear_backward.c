@@ -249,15 +249,7 @@ void clf_op_round(clf_run *run, clf_weight to, clf_weight w) {
         !clf_shape_is(run, "round", "the copy", to.data, CLF_ANY, CLF_ANY, CLF_F16) ||
         !clf_shape_is(run, "round", "the weight", w.data, to.data.rows, to.data.cols, CLF_F32))
         return;
-    const clf_kernel_spec spec = {
-        .file = "linear_backward", .kernel = "round_weight", .defines = {{"HALF", 1}}};
-    const int64_t count = (int64_t)w.data.rows * w.data.cols;
-    const clf_range range = {.groups = {(size_t)((count + 4095) / 4096)},
-                             .local = {(size_t)clf_device_profile(run->device)->lanes}};
-    const clf_arg arguments[] = {clf_arg_tensor(to.data), clf_arg_tensor(w.data),
-                                 clf_arg_long(count)};
-    clf_launch(run, &spec, range, (clf_cost){.bytes = 6.0 * (double)count}, arguments,
-               CLF_COUNT(arguments));
+    clf_linear_convert(run, to.data, w.data, (int64_t)w.data.rows * w.data.cols);
 }
 
 // The transposed weight without padding is what files have.
