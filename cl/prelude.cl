@@ -65,7 +65,19 @@ typedef CAT(float, VW) floatv;
 typedef CAT(int, VW) intv;
 typedef CAT(uint, VW) uintv;
 #define LOADV(p) CAT(vload, VW)(0, p)
+#if CPU && defined(__clang__)
+// LLVM cuts vstore into stores of four floats and does not join them again.
+typedef floatv loosev __attribute__((aligned(4)));
+#define STORE_IN(space)                                                                            \
+    static void __attribute__((overloadable, always_inline)) STOREV(floatv v, space float *p) {    \
+        *(space loosev *)p = v;                                                                    \
+    }
+STORE_IN(__global)
+STORE_IN(__local)
+STORE_IN(__private)
+#else
 #define STOREV(v, p) CAT(vstore, VW)(v, 0, p)
+#endif
 #define ANYV(mask) any(mask)
 #define AS_FLOATV(v) CAT(as_float, VW)(v)
 #define AS_INTV(v) CAT(as_int, VW)(v)
