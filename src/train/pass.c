@@ -7,7 +7,7 @@
 #include "train/graph.h"
 
 enum {
-    SLICE_BYTES = 32 << 20, // of logits that stand in memory at once ...
+    SLICE_BYTES = 64 << 20, // of logits that stand in memory at once ...
     LEAST_ROWS = 64,        // ... but so many rows, or products become slow
     ROW_UNIT = 256,         // and multiples of this: products cut their rows so
     TERMS = 2048            // of a sum of a product, so that what is read again stays in a cache
