@@ -68,13 +68,13 @@ typedef CAT(uint, VW) uintv;
 #if CPU && defined(__clang__)
 // LLVM cuts vstore into stores of four floats and does not join them again.
 typedef floatv loosev __attribute__((aligned(4)));
-#define STORE_IN(space)                                                                            \
-    static void __attribute__((overloadable, always_inline)) STOREV(floatv v, space float *p) {    \
-        *(space loosev *)p = v;                                                                    \
-    }
-STORE_IN(__global)
-STORE_IN(__local)
-STORE_IN(__private)
+#define OVERLOADED __attribute__((overloadable, always_inline))
+static OVERLOADED void store_vector(floatv v, __global float *p) { *(__global loosev *)p = v; }
+static OVERLOADED void store_vector(floatv v, __private float *p) { *(__private loosev *)p = v; }
+#ifndef __local // a chain has no local memory
+static OVERLOADED void store_vector(floatv v, __local float *p) { *(__local loosev *)p = v; }
+#endif
+#define STOREV(v, p) store_vector(v, p)
 #else
 #define STOREV(v, p) CAT(vstore, VW)(v, 0, p)
 #endif

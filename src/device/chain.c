@@ -22,6 +22,7 @@ typedef struct program {
 struct clf_chain {
     clf_run *run; // between beginning and end, else NULL
     bool launching;
+    bool joined; // the last launches were made as one
     int programs;
     program *list[MAX_PROGRAMS];
     clf_arena *arena;
@@ -288,7 +289,8 @@ void clf_chain_flush(clf_device *device) {
     chain->launching = true;
     if (run->status == CLF_OK) {
         program *p = chain->tasks > 1 ? get_program(device, chain) : NULL;
-        if (p && p->kernel.status == CLF_OK)
+        chain->joined = p && p->kernel.status == CLF_OK;
+        if (chain->joined)
             launch_joined(run, chain, p);
         else
             launch_each(run, chain);
@@ -313,6 +315,10 @@ bool clf_chain_is_wanted(clf_device *device) {
 
 int clf_chain_items(const clf_device *device) {
     return device->chain && device->chain->run ? items_of(device) : 0;
+}
+
+bool clf_chain_was_joined(const clf_device *device) {
+    return device->chain && device->chain->joined;
 }
 
 static clf_status create(clf_run *run, struct clf_chain **chain) {

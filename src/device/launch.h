@@ -96,6 +96,10 @@ void clf_chain_end(clf_run *run);
 // unless it is CLF_LANES. 0: it has no chains, or none is open.
 int clf_chain_items(const clf_device *device);
 
+// Whether the last launches that were recorded became one: not where they were too few or their
+// program did not build.
+bool clf_chain_was_joined(const clf_device *device);
+
 // Whether they are wanted: on CPUs and GPUs, unless kernels are timed one by one, if CLF_CHAIN_NAME
 // passed its trial (device/trial.h); never; or always, for tests and the trial.
 #define CLF_CHAIN_NAME "chain"

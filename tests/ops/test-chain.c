@@ -199,6 +199,7 @@ static void steps_on(clf_device *device) {
     run_step(&kit, &s, CLF_CHAIN_NEVER, &single);
     for (int i = 0; i < 3; i++) {
         run_step(&kit, &s, CLF_CHAIN_ALWAYS, &joined);
+        CU_ASSERT(clf_chain_was_joined(device));
         if (is_single(device))
             CU_ASSERT_EQUAL(memcmp(&joined, &single, sizeof joined), 0)
         else
@@ -293,6 +294,7 @@ static void broken_on(clf_device *device) {
         clf_chain_end(&kit.run);
         clf_read(&kit.run, clf_tensor_cols(x, 3, 1), &sum);
         CU_ASSERT_EQUAL(sum, 10);
+        CU_ASSERT_FALSE(clf_chain_was_joined(device));
     }
 
     clf_chain_begin(&kit.run);
