@@ -77,8 +77,8 @@ static bool is_right(clf_run *run, const sequence *s) {
         apply(run, s, CLF_CHAIN_NEVER, single);
         apply(run, s, CLF_CHAIN_ALWAYS, joined);
         apply(run, s, CLF_CHAIN_ALWAYS, first);
-        if (run->status != CLF_OK || !clf_chain_was_joined(run->device) || memcmp(first, joined, sizeof first) != 0 ||
-            !agree(run, joined, single))
+        if (run->status != CLF_OK || !clf_chain_was_joined(run->device) ||
+            memcmp(first, joined, sizeof first) != 0 || !agree(run, joined, single))
             return false;
     }
     return true;

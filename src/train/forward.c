@@ -51,14 +51,19 @@ static clf_join take_join(const clf_side_pass *p) {
         .sum = take(p, rows, width), .stats = take_float(p, rows, 2), .y = take(p, rows, width)};
 }
 
+// Whether the slope shows in the result, even behind dropout, so that what stood before it can go.
+static bool in_place(clf_activation activation) {
+    return activation == CLF_ACT_RELU;
+}
+
 static clf_kept take_layer(const clf_side_pass *p) {
     const int rows = p->own->rows, inner = p->size.heads * p->size.head_width;
     clf_kept k = {.qkv = take(p, rows, 3 * inner),
                   .heads = take(p, rows, inner),
                   .lse = take_float(p, rows, p->size.heads),
                   .self = take_join(p),
-                  .inner = take(p, rows, p->size.ffn),
-                  .active = take(p, rows, p->size.ffn)};
+                  .inner = take(p, rows, p->size.ffn)};
+    k.active = in_place(p->model->config.activation) ? k.inner : take(p, rows, p->size.ffn);
     if (p->side == CLF_DECODER) {
         k.q = take(p, rows, inner);
         k.kv = take(p, p->source->rows, 2 * inner);
@@ -73,6 +78,20 @@ static void linear(const clf_side_pass *p, clf_tensor y, clf_tensor x,
                    const clf_linear_part *part) {
     clf_op_linear(p->run, y, x, part->weight,
                   (clf_linear){.bias = part->bias, .scratch = p->arena});
+}
+
+// The feed-forward layer up to its activation, by the product itself if that can be.
+static void activated_linear(const clf_side_pass *p, const clf_kept *k, clf_tensor x, int layer) {
+    const clf_linear_part *part = &p->stack->layers[layer].ffn_in;
+    const clf_activation activation = p->model->config.activation;
+    const clf_dropout dropout =
+        clf_pass_dropout(p, p->options->activation_dropout, layer, CLF_SITE_ACTIVATION);
+    const bool joined = in_place(activation) && dropout.rate == 0;
+    clf_op_linear(p->run, k->inner, x, part->weight,
+                  (clf_linear){.bias = part->bias,
+                               .activation = joined ? activation : CLF_ACT_NONE,
+                               .scratch = p->arena});
+    if (!joined) clf_op_activate(p->run, k->active, k->inner, activation, dropout);
 }
 
 // The join behind a sublayer whose output is in kept.out.
@@ -144,9 +163,7 @@ void clf_layer_forward(const clf_side_pass *p, int i) {
         before = &k->cross;
     }
 
-    linear(p, k->inner, before->y, &layer->ffn_in);
-    clf_op_activate(p->run, k->active, k->inner, p->model->config.activation,
-                    clf_pass_dropout(p, p->options->activation_dropout, i, CLF_SITE_ACTIVATION));
+    activated_linear(p, k, before->y, i);
     linear(p, k->out, k->active, &layer->ffn_out);
     join(p, i, CLF_SUB_FFN, CLF_SITE_FFN, before, &k->ffn);
 }

@@ -22,7 +22,7 @@ typedef struct clf_kept {
     clf_join self;
     clf_tensor q, kv, cross_heads, cross_lse; // (R, HD), (S, 2HD), (R, HD), (R, H); decoder only
     clf_join cross;
-    clf_tensor inner, active; // (R, F) before and after the activation
+    clf_tensor inner, active; // (R, F) before and after the activation; one tensor for ReLU
     clf_join ffn;             // the layer's result
     clf_tensor out;           // (R, C) a sublayer's output; shared by all layers
 } clf_kept;
