@@ -45,7 +45,9 @@
 #else
 #define X float
 #endif
-#if INT8
+#if DOT
+#define W uchar
+#elif INT8
 #define W char
 #define LOAD_WEIGHTS(p) CONVERT_FLOATV(CAT(LOAD_CHAR, VW)(p))
 #define LOAD_CHAR1(p) (*(p))
@@ -65,7 +67,28 @@
 #define NV (NC / VW)
 #define FIRST_ROW ((int)(get_group_id(2) * get_num_groups(0) + get_group_id(0)) * MR)
 
-#define PREFETCH (FETCHES && LANES == 1 && NC >= 16)
+// A group brings the panels that come next into the cache while it works, or its share of them if
+// there are groups for other rows: FETCH_BEGIN before a loop of `steps` steps, each of which reads
+// `unit` elements of a panel, and FETCH_STEP in it.
+#if FETCHES && LANES == 1 && NC >= 16
+#define FETCH_BEGIN(steps)                                                                         \
+    const bool alone = get_num_groups(0) == 1;                                                     \
+    const int next = max(min(column + NC, ((n + 15) & ~15) - NC), 0);                              \
+    __global const W *coming = w + panel_stride * (ulong)(next >> 4);                              \
+    const uint pace = ((uint)NC << 12) / (uint)get_num_groups(0);                                  \
+    uint line = (uint)get_group_id(0) * (uint)(steps)*pace;
+#define FETCH_STEP(step, unit)                                                                     \
+    if (alone) {                                                                                   \
+        UNROLL                                                                                     \
+        for (int v = 0; v < NC / 16; v++) FETCH(coming + panel_stride * v + (unit) * (step));      \
+    } else {                                                                                       \
+        FETCH(coming + (unit) * (line >> 16));                                                     \
+        line += pace;                                                                              \
+    }
+#else
+#define FETCH_BEGIN(steps)
+#define FETCH_STEP(step, unit)
+#endif
 
 #if FMA
 #define MULADD(a, b, c) fma((floatv)(a), b, c)
@@ -119,15 +142,7 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
         panels[v] = w + panel_stride * (ulong)(from >> 4) + (from & 15);
     }
 
-#if PREFETCH
-    // Each group of rows brings a part of the next panels into the cache while it works, at most all
-    // lines that it reads itself.
-    const uint burst = get_num_groups(0) == 1 ? NC / 16 : 1;
-    const int next = max(min(column + NC, ((n + 15) & ~15) - NC), 0);
-    __global const W *coming = w + panel_stride * (ulong)(next >> 4);
-    const uint pace = ((uint)NC << 12) / (uint)get_num_groups(0);
-    uint line = (uint)get_group_id(0) * (uint)k_count * pace;
-#endif
+    FETCH_BEGIN(k_count)
     floatv sum[MR][NV];
 #pragma unroll
     for (int r = 0; r < MR; r++) {
@@ -151,10 +166,7 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
             floatv columns[NV];
 #pragma unroll
             for (int v = 0; v < NV; v++) columns[v] = LOAD_WEIGHTS(panels[v] + row_stride * k);
-#if PREFETCH
-            for (uint i = 0; i < burst; i++) FETCH(coming + 16 * ((line >> 16) + i));
-            line += pace;
-#endif
+            FETCH_STEP(k, row_stride)
 #pragma unroll
             for (int r = 0; r < MR; r++) {
                 const float value = VALUE(r, k);
@@ -236,7 +248,7 @@ inline intv dot4(intv sum, intv w, int x) {
 }
 
 __kernel void linear_int8(TENSOR(float, y), const ulong y_stride, TENSOR(const char, q),
-                          const int q_stride, TENSOR(const float, stats), TENSOR(const uchar, w),
+                          const int q_stride, TENSOR(const float, stats), TENSOR(const W, w),
                           const ulong panel_stride, TENSOR(const float, scales),
                           TENSOR(const float, bias), TENSOR(const float, residual),
                           const ulong residual_stride, const int m, const int fours, const int n) {
@@ -270,10 +282,12 @@ __kernel void linear_int8(TENSOR(float, y), const ulong y_stride, TENSOR(const c
 #pragma unroll
         for (int v = 0; v < NV; v++) sum[r][v] = (intv)(-too_much);
     }
+    FETCH_BEGIN(fours)
     for (int k = 0; k < fours; k++) {
         intv columns[NV];
 #pragma unroll
         for (int v = 0; v < NV; v++) columns[v] = *(__global const intv *)(panels[v] + 16 * k);
+        FETCH_STEP(k, 64)
 #pragma unroll
         for (int r = 0; r < MR; r++) {
             const int value = rows[r][k];
