@@ -78,14 +78,12 @@ static void cut_rows(gradient_plan *plan, int wanted, int rows, int k, int n) {
 // Smaller blocks, then slices of the rows, until all of the device has work.
 static void cut(const clf_device *device, gradient_plan *plan, int rows, int k, int n) {
     const bool cpu = on_cpu(device);
-    const int wanted = (cpu ? 1 : 8) * clf_device_caps(device)->compute_units;
+    const int wanted = (cpu ? 2 : 8) * clf_device_caps(device)->compute_units;
     int k_most = cpu ? 512 : plan->tile_rows, n_most = plan->columns;
     for (bool smaller = true; smaller;) {
         plan->k_block = equal_block(k, k_most, plan->tile_rows);
         plan->column_block = equal_block(n, n_most, plan->tile_columns * plan->lanes);
-        const int groups = group_count(plan, k, n);
-        const bool uneven = groups < 4 * wanted && groups % wanted != 0;
-        smaller = cpu && (groups < wanted || uneven) && (k_most > 64 || n_most > 64);
+        smaller = cpu && group_count(plan, k, n) < wanted && (k_most > 64 || n_most > 64);
         if (k_most >= n_most)
             k_most /= 2;
         else
