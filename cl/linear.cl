@@ -69,7 +69,7 @@
 
 // A group brings the panels that come next into the cache while it works, or its share of them if
 // there are groups for other rows: FETCH_BEGIN before a loop of `steps` steps, each of which reads
-// `unit` elements of a panel, and FETCH_STEP in it.
+// `unit` elements of a panel, and FETCH_STEP in it. They use column, n, w and panel_stride.
 #if FETCHES && LANES == 1 && NC >= 16
 #define FETCH_BEGIN(steps)                                                                         \
     const bool alone = get_num_groups(0) == 1;                                                     \

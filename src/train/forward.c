@@ -74,23 +74,25 @@ static clf_kept take_layer(const clf_side_pass *p) {
     return k;
 }
 
-static void linear(const clf_side_pass *p, clf_tensor y, clf_tensor x,
-                   const clf_linear_part *part) {
+static void linear_activated(const clf_side_pass *p, clf_tensor y, clf_tensor x,
+                             const clf_linear_part *part, clf_activation activation) {
     clf_op_linear(p->run, y, x, part->weight,
-                  (clf_linear){.bias = part->bias, .scratch = p->arena});
+                  (clf_linear){.bias = part->bias, .activation = activation, .scratch = p->arena});
 }
 
-// The feed-forward layer up to its activation, by the product itself if that can be.
-static void activated_linear(const clf_side_pass *p, const clf_kept *k, clf_tensor x, int layer) {
+static void linear(const clf_side_pass *p, clf_tensor y, clf_tensor x,
+                   const clf_linear_part *part) {
+    linear_activated(p, y, x, part, CLF_ACT_NONE);
+}
+
+// The feed-forward layer up to its activation, which the product itself applies if it can.
+static void expand(const clf_side_pass *p, const clf_kept *k, clf_tensor x, int layer) {
     const clf_linear_part *part = &p->stack->layers[layer].ffn_in;
     const clf_activation activation = p->model->config.activation;
     const clf_dropout dropout =
         clf_pass_dropout(p, p->options->activation_dropout, layer, CLF_SITE_ACTIVATION);
     const bool joined = in_place(activation) && dropout.rate == 0;
-    clf_op_linear(p->run, k->inner, x, part->weight,
-                  (clf_linear){.bias = part->bias,
-                               .activation = joined ? activation : CLF_ACT_NONE,
-                               .scratch = p->arena});
+    linear_activated(p, k->inner, x, part, joined ? activation : CLF_ACT_NONE);
     if (!joined) clf_op_activate(p->run, k->active, k->inner, activation, dropout);
 }
 
@@ -163,7 +165,7 @@ void clf_layer_forward(const clf_side_pass *p, int i) {
         before = &k->cross;
     }
 
-    activated_linear(p, k, before->y, i);
+    expand(p, k, before->y, i);
     linear(p, k->out, k->active, &layer->ffn_out);
     join(p, i, CLF_SUB_FFN, CLF_SITE_FFN, before, &k->ffn);
 }
