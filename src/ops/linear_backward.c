@@ -189,7 +189,9 @@ void clf_linear_backward_run(clf_run *run, clf_gemm variant, clf_weight dw, clf_
     clf_tensor parts = {0};
     if (plan.slices > 1) {
         const int size = dw.data.rows * dw.data.cols + (db.chunk ? dw.n : 0);
-        parts = clf_arena_take(run, scratch, plan.slices - 1, size, CLF_F32);
+        // Whole panels: a matrix unit's kernel adds vectors of four to them.
+        const int padded = clf_ceil_divide(size, PANEL) * PANEL;
+        parts = clf_arena_take(run, scratch, plan.slices - 1, padded, CLF_F32);
         clf_fill_zero(run, parts);
     }
     launch_gradient(run, &plan, dw, db, x, dy, parts);
