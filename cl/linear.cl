@@ -14,7 +14,8 @@
 //   ACT clf_activation (prelude.cl)
 //   HALF what is half: 1 x, 2 y and residual, 4 w; added up
 //   INT8 1: w is int8, times `scales` (1, N), which are padded to whole panels
-//   DOT  not 0: the kernels for int8 weights and inputs instead, see below
+//   DOT  not 0: the kernel for weights and inputs that are multiplied four or two at a time instead,
+//        see below
 
 #ifndef MR
 #define MR 1
@@ -45,7 +46,13 @@
 #else
 #define X float
 #endif
-#if DOT
+#if DOT > 4
+#define BFLOAT (DOT - 4)
+#include "bfloat.cl"
+#define Q ushort
+#define W ushort
+#elif DOT
+#define Q char
 #define W uchar
 #elif INT8
 #define W char
@@ -214,11 +221,12 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
 // Products of int8: q (M, K) holds rows of x in signed bytes (cl/quantize.cl), w unsigned bytes,
 // OFFSET more than the value, four k of a column side by side:
 //   element (k, n) at panel_stride * (n / 16) + 64 * (k / 4) + 4 * (n % 16) + k % 4.
-// The integer sums are exact, so every variant gives the same bits.
+// The integer sums are exact, so every variant gives the same bits. Products of bfloat16 likewise,
+// two k side by side, without stats and scales.
 //
 //   DOT 1: vpdpbusd of AVX-512 VNNI, VW 16        2: of AVX-VNNI, VW 8
 //       3: pmaddubsw of AVX2, VW 8; its sums of two products have 16 bits, so OFFSET is 64 and |w|
-//          at most 63   4: cl_khr_integer_dot_product, VW 1
+//          at most 63   4: cl_khr_integer_dot_product, VW 1   5, 6: BFLOAT 1, 2 (cl/bfloat.cl)
 //   OFFSET  128 or 64
 //   With VW 1 the columns of a work-item are WX apart, so that neighbours read neighbours.
 
@@ -226,6 +234,12 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
 #define OFFSET 128
 #endif
 
+#if DOT > 4
+typedef floatv sumv;
+#define DOT_STEP dot2
+#else
+typedef intv sumv;
+#define DOT_STEP dot4
 // sum + the products of four unsigned bytes of w and four signed ones of x, in each lane.
 inline intv dot4(intv sum, intv w, int x) {
 #if DOT == 1
@@ -246,12 +260,14 @@ inline intv dot4(intv sum, intv w, int x) {
     return sum + dot_4x8packed_su_int((uint)x, (uint)w);
 #endif
 }
+#endif
 
-__kernel void linear_int8(TENSOR(float, y), const ulong y_stride, TENSOR(const char, q),
-                          const int q_stride, TENSOR(const float, stats), TENSOR(const W, w),
-                          const ulong panel_stride, TENSOR(const float, scales),
-                          TENSOR(const float, bias), TENSOR(const float, residual),
-                          const ulong residual_stride, const int m, const int fours, const int n) {
+// `steps`: numbers of 32 bits in a row of q.
+__kernel void linear_dot(TENSOR(Y, y), const ulong y_stride, TENSOR(const Q, q), const int q_stride,
+                         TENSOR(const float, stats), TENSOR(const W, w), const ulong panel_stride,
+                         TENSOR(const float, scales), TENSOR(const float, bias),
+                         TENSOR(const Y, residual), const ulong residual_stride, const int m,
+                         const int steps, const int n) {
     USE(y);
     USE(q);
     USE(stats);
@@ -266,7 +282,7 @@ __kernel void linear_int8(TENSOR(float, y), const ulong y_stride, TENSOR(const c
 
     __global const int *rows[MR];
     __global const int *panels[NV];
-    intv sum[MR][NV];
+    sumv sum[MR][NV];
 #pragma unroll
     for (int v = 0; v < NV; v++) {
         const int from = min(column + v * VW * WX, last);
@@ -277,22 +293,26 @@ __kernel void linear_int8(TENSOR(float, y), const ulong y_stride, TENSOR(const c
     for (int r = 0; r < MR; r++) {
         const int from = min(row + r, m - 1);
         rows[r] = (__global const int *)(q + (size_t)from * q_stride);
+#if DOT > 4
+        const float too_much = 0.0f;
+#else
         // What OFFSET adds to each sum.
         const int too_much = OFFSET * (int)stats[2 * from + 1];
+#endif
 #pragma unroll
-        for (int v = 0; v < NV; v++) sum[r][v] = (intv)(-too_much);
+        for (int v = 0; v < NV; v++) sum[r][v] = (sumv)(-too_much);
     }
-    FETCH_BEGIN(fours)
-    for (int k = 0; k < fours; k++) {
+    FETCH_BEGIN(steps)
+    for (int k = 0; k < steps; k++) {
         intv columns[NV];
 #pragma unroll
         for (int v = 0; v < NV; v++) columns[v] = *(__global const intv *)(panels[v] + 16 * k);
-        FETCH_STEP(k, 64)
+        FETCH_STEP(k, 64 / sizeof(W))
 #pragma unroll
         for (int r = 0; r < MR; r++) {
             const int value = rows[r][k];
 #pragma unroll
-            for (int v = 0; v < NV; v++) sum[r][v] = dot4(sum[r][v], columns[v], value);
+            for (int v = 0; v < NV; v++) sum[r][v] = DOT_STEP(sum[r][v], columns[v], value);
         }
     }
 #pragma unroll
@@ -301,8 +321,12 @@ __kernel void linear_int8(TENSOR(float, y), const ulong y_stride, TENSOR(const c
         for (int v = 0; v < NV; v++) {
             const int c = column + v * VW * WX;
             if (row + r >= m || c >= n) continue;
+#if DOT > 4
+            const floatv value = sum[r][v];
+#else
             const floatv value =
                 CONVERT_FLOATV(sum[r][v]) * (stats[2 * (row + r)] * LOADV(scales + c));
+#endif
             finish(value, y + (row + r) * y_stride + c, bias ? bias + c : 0,
                    residual ? residual + (row + r) * residual_stride + c : 0, n - c);
         }

@@ -14,6 +14,7 @@
 //   LANES > 1: WX  work-items side by side
 //   FMA 1: the device promises that fma() is fast or right; 0: mad(), which may be fused too
 //   HALF  what is half: 1 x, 2 dy; added up
+//   BFLOAT  not 0 (LANES 1): x and dy are rounded, and two rows multiplied at once; see cl/bfloat.cl
 
 #if HALF & 1
 #define X half
@@ -47,6 +48,9 @@
 #ifndef FMA
 #define FMA 1
 #endif
+#ifndef BFLOAT
+#define BFLOAT 0
+#endif
 
 #pragma OPENCL FP_CONTRACT OFF
 
@@ -69,9 +73,25 @@
 
 #define NV (NC / VW)
 
-// Floats from one panel or tile to the next: not RB rows alone, or all would share few cache sets.
-#define PANEL (RB * NC + 16)
-#define TILE  (RB * MR + 16)
+// What is multiplied at once: TERMS rows of a column.
+#if BFLOAT
+#include "bfloat.cl"
+#define TERMS 2
+typedef int term;
+typedef intv termv;
+#define MULTIPLY(value, values, sum) dot2(sum, values, value)
+#define SUM_TERMS(t) (first_of(t) + second_of(t))
+#else
+#define TERMS 1
+typedef float term;
+typedef floatv termv;
+#define MULTIPLY(value, values, sum) MULADD((floatv)(value), values, sum)
+#define SUM_TERMS(t) (t)
+#endif
+
+// Numbers from one panel or tile to the next: not RB rows alone, or all would share few cache sets.
+#define PANEL (RB / TERMS * NC + 16)
+#define TILE  (RB / TERMS * MR + 16)
 
 inline void add_part(floatv value, __global float *to, int left) {
     if (left >= VW) {
@@ -83,47 +103,78 @@ inline void add_part(floatv value, __global float *to, int left) {
     for (int i = 0; i < left; i++) to[i] += part[i];
 }
 
+// VW columns, of which `left` exist, of the next TERMS rows, of which `rows` exist.
+inline termv load_columns(__global const DY *dy, int stride, int rows, int left) {
+    const floatv first = LOAD_PART(DY, dy, left);
+#if BFLOAT
+    return bfloat_pairs(first, rows > 1 ? LOAD_PART(DY, dy + stride, left) : (floatv)(0.0f));
+#else
+    return first;
+#endif
+}
+
 // Copies a block of dy: panels of NC columns, each RB rows tall, so that rows far apart in memory
 // cost neither cache sets nor TLB entries while the products run.
-inline void pack_columns(__local floatv *block, __global const DY *dy, int stride, int rows,
+inline void pack_columns(__local termv *block, __global const DY *dy, int stride, int rows,
                          int columns) {
-    for (int r = 0; r < rows; r++, dy += stride) {
-        __local floatv *to = block + r * NV;
+    for (int r = 0; r < rows; r += TERMS, dy += TERMS * stride) {
+        __local termv *to = block + r / TERMS * NV;
         for (int c = 0; c < columns; c += NC, to += PANEL / VW) {
 #pragma unroll
             for (int v = 0; v < NV; v++)
-                to[v] = LOAD_PART(DY, dy + c + v * VW, max(columns - c - v * VW, 0));
+                to[v] = load_columns(dy + c + v * VW, stride, rows - r, max(columns - c - v * VW, 0));
         }
     }
 }
 
-// Copies a block of x: tiles of MR columns, each RB rows tall. Eight columns at once, of which the
-// next row overwrites those past MR.
+// Eight columns of the next TERMS rows of x.
 #if HALF & 1
 #define LOAD_X4(p) vload_half4(0, p)
 #else
 #define LOAD_X4(p) vload4(0, p)
 #endif
-inline void pack_row(__local float *to, __global const X *x) {
-    vstore8((float8)(LOAD_X4(x), LOAD_X4(x + 4)), 0, to);
+#define LOAD_X8(p) (float8)(LOAD_X4(p), LOAD_X4((p) + 4))
+#if BFLOAT
+inline int8 pairs8(float8 first, float8 second) {
+#if VW == 16
+    const uint16 bits = bfloat_bits((float16)(first, second));
+    return as_int8(bits.lo | bits.hi << 16);
+#elif VW == 8
+    return bfloat_pairs(first, second);
+#else
+    return (int8)(bfloat_pairs(first.lo, second.lo), bfloat_pairs(first.hi, second.hi));
+#endif
 }
+#define LOAD_TERMS8(x, stride, rows)                                                               \
+    pairs8(LOAD_X8(x), (rows) > 1 ? LOAD_X8(x + stride) : (float8)(0.0f))
+inline term load_term(__global const X *x, int stride, int rows) {
+    return bfloat_pairs((floatv)(GET(X, x, 0)), (floatv)(rows > 1 ? GET(X, x, stride) : 0.0f)).s0;
+}
+#else
+#define LOAD_TERMS8(x, stride, rows) LOAD_X8(x)
+#define load_term(x, stride, rows)   GET(X, x, 0)
+#endif
 
-inline void pack_rows(__local float *tiles, __global const X *x, int stride, int rows, int count) {
-    for (int r = 0; r < rows; r++, x += stride) {
-        __local float *to = tiles + r * MR;
+// Copies a block of x: tiles of MR columns, each RB rows tall. Eight columns at once, of which the
+// next row overwrites those past MR.
+inline void pack_rows(__local term *tiles, __global const X *x, int stride, int rows, int count) {
+    for (int r = 0; r < rows; r += TERMS, x += TERMS * stride) {
+        __local term *to = tiles + r / TERMS * MR;
         int k = 0;
-        for (; k + 8 <= count; k += MR, to += TILE) pack_row(to, x + k);
+        for (; k + 8 <= count; k += MR, to += TILE)
+            vstore8(LOAD_TERMS8(x + k, stride, rows - r), 0, to);
         for (; k < count; k += MR, to += TILE) {
-            for (int i = 0; i < MR; i++) to[i] = k + i < count ? GET(X, x, k + i) : 0.0f;
+            for (int i = 0; i < MR; i++)
+                to[i] = k + i < count ? load_term(x + k + i, stride, rows - r) : 0;
         }
     }
 }
 
-inline void sum_columns(__global float *db, __local const floatv *block, int rows, int columns) {
+inline void sum_columns(__global float *db, __local const termv *block, int rows, int columns) {
     for (int c = 0; c < columns; c += VW) {
-        __local const floatv *from = block + c / NC * (PANEL / VW) + c % NC / VW;
+        __local const termv *from = block + c / NC * (PANEL / VW) + c % NC / VW;
         floatv sum = (floatv)(0.0f);
-        for (int r = 0; r < rows; r++) sum += from[r * NV];
+        for (int r = 0; r < rows; r += TERMS) sum += SUM_TERMS(from[r / TERMS * NV]);
         add_part(sum, db + c, columns - c);
     }
 }
@@ -131,7 +182,7 @@ inline void sum_columns(__global float *db, __local const floatv *block, int row
 // Adds tile^T . panel to the MR k-values from k on and the NC columns from `column` on, of which `ks`
 // and `columns` exist. Meanwhile it brings rows of the next blocks into the cache.
 inline void multiply_tile(__global float *dw, const ulong panel_stride, const ulong row_stride,
-                          __local const float *tile, __local const floatv *panel, int rows, int k,
+                          __local const term *tile, __local const termv *panel, int rows, int k,
                           int ks, int column, int columns, __global const X *next_x,
                           __global const DY *next_dy) {
     floatv sum[MR][NV];
@@ -140,8 +191,9 @@ inline void multiply_tile(__global float *dw, const ulong panel_stride, const ul
 #pragma unroll
         for (int v = 0; v < NV; v++) sum[i][v] = (floatv)(0.0f);
     }
-    for (int r = 0; r < rows; r++) {
-        floatv values[NV];
+    const int steps = (rows + TERMS - 1) / TERMS;
+    for (int r = 0; r < steps; r++) {
+        termv values[NV];
 #pragma unroll
         for (int v = 0; v < NV; v++) values[v] = panel[r * NV + v];
         if (NC >= 16 && r % 8 == 0) {
@@ -150,10 +202,9 @@ inline void multiply_tile(__global float *dw, const ulong panel_stride, const ul
         }
 #pragma unroll
         for (int i = 0; i < MR; i++) {
-            const float value = tile[r * MR + i];
+            const term value = tile[r * MR + i];
 #pragma unroll
-            for (int v = 0; v < NV; v++)
-                sum[i][v] = MULADD((floatv)(value), values[v], sum[i][v]);
+            for (int v = 0; v < NV; v++) sum[i][v] = MULTIPLY(value, values[v], sum[i][v]);
         }
     }
 #pragma unroll
@@ -171,8 +222,8 @@ __kernel void weight_gradient(TENSOR(float, dw), const ulong panel_stride, const
                               TENSOR(float, parts), const ulong part_size, const ulong weight_size,
                               const int rows, const int k_count, const int n, const int slice_rows,
                               const int k_block, const int column_block) {
-    __local floatv block[NB / NC * PANEL / VW];
-    __local float tiles[KB / MR * TILE];
+    __local termv block[NB / NC * PANEL / VW];
+    __local term tiles[KB / MR * TILE];
     USE(dw);
     USE(db);
     USE(parts);

@@ -9,10 +9,10 @@
 #include "ops/tuning.h"
 
 #define BLOCK_BYTES (256 << 10) // of x that should stay in the second level's cache
-// With as many rows it is cheaper to make floats of a half weight once than in every tile of a CPU,
-// so many at a time.
-#define WIDENED_ROWS   256
-#define WIDENED_FLOATS (1 << 20)
+// With as many rows it is cheaper to convert a half weight once, to float or to pairs of bfloat16,
+// than in every tile of a CPU; so many bytes at a time.
+#define CONVERTED_ROWS  256
+#define CONVERTED_BYTES (4 << 20)
 
 static bool on_cpu(const clf_device *device) {
     return clf_device_profile(device)->lanes == 1;
@@ -132,9 +132,9 @@ static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, cl
     clf_linear_launch(run, &spec, range, y, x, w, e);
 }
 
-static bool is_widened(const clf_device *device, int rows, clf_weight w, clf_linear e) {
+static bool is_converted(const clf_device *device, int rows, clf_weight w, clf_linear e) {
     const bool packed = w.panel_stride == 16 * (uint64_t)w.k;
-    return on_cpu(device) && rows >= WIDENED_ROWS && clf_is_half(w.data) && packed && e.scratch;
+    return on_cpu(device) && rows >= CONVERTED_ROWS && clf_is_half(w.data) && packed && e.scratch;
 }
 
 void clf_linear_convert(clf_run *run, clf_tensor to, clf_tensor from, int64_t count) {
@@ -153,21 +153,56 @@ static clf_tensor cols_if_there(clf_tensor t, int first, int count) {
     return t.chunk ? clf_tensor_cols(t, first, count) : t;
 }
 
-static void run_widened(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear e) {
-    const int panels = WIDENED_FLOATS / 16 / w.k, most = 16 * (panels > 0 ? panels : 1);
-    const int step = w.n < most ? w.n : most;
-    const clf_arena_mark mark = clf_arena_get_mark(e.scratch);
-    const clf_weight wide = clf_weight_take_layout(run, e.scratch, w.k, step, false);
-    for (int first = 0; first < w.n; first += step) {
-        const int count = w.n - first < step ? w.n - first : step;
-        const clf_weight part = clf_weight_cols(wide, 0, count);
+// The columns of y that belong to a part of w.
+typedef void multiply_part(clf_run *run, clf_tensor y, clf_tensor x, clf_weight converted,
+                           clf_weight w, clf_linear e);
+
+static void multiply_floats(clf_run *run, clf_tensor y, clf_tensor x, clf_weight converted,
+                            clf_weight w, clf_linear e) {
+    clf_linear_convert(run, converted.data, w.data,
+                       (int64_t)w.panel_stride * clf_ceil_divide(w.n, 16));
+    run_panel(run, y, x, converted, e);
+}
+
+static void multiply_pairs(clf_run *run, clf_tensor y, clf_tensor x, clf_weight converted,
+                           clf_weight w, clf_linear e) {
+    const clf_bfloat kind = clf_linear_bfloat(run);
+    clf_bfloat_pair(run, kind, converted, w);
+    clf_bfloat_multiply(run, kind, y, x, converted, e);
+}
+
+// Part after part of w is converted to the elements of `room` and multiplied.
+static void in_parts(clf_run *run, multiply_part *multiply, clf_weight room, clf_tensor y,
+                     clf_tensor x, clf_weight w, clf_linear e) {
+    for (int first = 0; first < w.n; first += room.n) {
+        const int count = w.n - first < room.n ? w.n - first : room.n;
         clf_linear epilogue = e;
         epilogue.bias = cols_if_there(e.bias, first, count);
         epilogue.residual = cols_if_there(e.residual, first, count);
-        clf_linear_convert(run, part.data, clf_weight_cols(w, first, count).data,
-                           (int64_t)part.panel_stride * clf_ceil_divide(count, 16));
-        run_panel(run, clf_tensor_cols(y, first, count), x, part, epilogue);
+        multiply(run, clf_tensor_cols(y, first, count), x, clf_weight_cols(room, 0, count),
+                 clf_weight_cols(w, first, count), epilogue);
     }
+}
+
+// The columns of such a part, of elements of `size` bytes.
+static int part_columns(clf_weight w, int size) {
+    const int panels = CONVERTED_BYTES / 16 / size / w.k, most = 16 * (panels > 0 ? panels : 1);
+    return w.n < most ? w.n : most;
+}
+
+static void run_widened(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear e) {
+    const clf_arena_mark mark = clf_arena_get_mark(e.scratch);
+    const int columns = part_columns(w, clf_dtype_size(CLF_F32));
+    in_parts(run, multiply_floats, clf_weight_take_layout(run, e.scratch, w.k, columns, false), y,
+             x, w, e);
+    clf_arena_rewind(e.scratch, mark);
+}
+
+static void run_bfloat(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear e) {
+    const clf_arena_mark mark = clf_arena_get_mark(e.scratch);
+    const clf_tensor rows = clf_bfloat_rows(run, e.scratch, clf_linear_bfloat(run), x);
+    const int columns = part_columns(w, clf_dtype_size(CLF_BF16));
+    in_parts(run, multiply_pairs, clf_bfloat_take(run, e.scratch, w.k, columns), y, rows, w, e);
     clf_arena_rewind(e.scratch, mark);
 }
 
@@ -213,7 +248,7 @@ void clf_linear_run(clf_run *run, clf_gemm variant, clf_tensor y, clf_tensor x, 
                     clf_linear epilogue) {
     switch (variant) {
     case CLF_GEMM_PANEL:
-        if (is_widened(run->device, y.rows, w, epilogue))
+        if (is_converted(run->device, y.rows, w, epilogue))
             run_widened(run, y, x, w, epilogue);
         else
             run_panel(run, y, x, w, epilogue);
@@ -222,6 +257,7 @@ void clf_linear_run(clf_run *run, clf_gemm variant, clf_tensor y, clf_tensor x, 
     case CLF_GEMM_MATRIX:
         clf_linear_run_matrix(run, clf_linear_matrix_unit(run), y, x, w, epilogue);
         break;
+    case CLF_GEMM_BFLOAT: run_bfloat(run, y, x, w, epilogue); break;
     }
 }
 
@@ -293,6 +329,9 @@ void clf_op_linear(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_l
                                 (epilogue.activation != CLF_ACT_NONE && epilogue.residual.chunk &&
                                  same_place(y, epilogue.residual));
     if (variant == CLF_GEMM_CLBLAST && clblast_cannot) variant = CLF_GEMM_PANEL;
+    if (variant == CLF_GEMM_PANEL && epilogue.coarse &&
+        is_converted(run->device, y.rows, w, epilogue) && clf_linear_rounds(run))
+        variant = CLF_GEMM_BFLOAT;
     clf_linear_run(run, variant, y, x, w, epilogue);
 }
 

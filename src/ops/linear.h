@@ -7,7 +7,7 @@
 #include "ops/ops.h"
 
 // clf_op_linear and clf_op_linear_backward by this variant, checked or not; CLBlast has only the
-// first. CLBlast needs a plain weight, and cannot do
+// first, and CLF_GEMM_BFLOAT needs scratch. CLBlast needs a plain weight, and cannot do
 // `residual` = y together with an activation.
 void clf_linear_run(clf_run *run, clf_gemm variant, clf_tensor y, clf_tensor x, clf_weight w,
                     clf_linear epilogue);
@@ -80,9 +80,48 @@ clf_kernel_spec clf_linear_matrix_gradient(clf_matrix_unit unit, clf_tensor x, c
 // also take less time than CLF_GEMM_PANEL's. May crash where the device does not have it.
 bool clf_linear_check_matrix(clf_run *run, clf_matrix_unit unit, bool faster);
 
-// clf_op_linear with a weight of int8 that is not CLF_INT8_PLAIN.
+// ---- factors that are multiplied four or two at a time (linear_dot of cl/linear.cl) -------------
+
+// VW, MR, NC and WX of the kernel.
+typedef struct clf_dot_tile {
+    int vector, rows, columns, lanes;
+} clf_dot_tile;
+typedef struct clf_dot {
+    clf_dot_tile tile;
+    int kind, offset; // DOT, OFFSET
+} clf_dot;
+// q: x as the kernel reads it.
+void clf_linear_dot(clf_run *run, const clf_dot *dot, clf_tensor y, clf_tensor q, clf_weight w,
+                    clf_linear epilogue);
+
+// clf_op_linear with a weight of int8 that is not CLF_INT8_PLAIN (ops/linear_int8.c).
 void clf_linear_run_int8(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w,
                          clf_linear epilogue);
+
+// Products of bfloat16 (ops/linear_bfloat.c): BFLOAT of cl/bfloat.cl.
+typedef enum clf_bfloat {
+    CLF_BFLOAT_EMULATED, // runs on any CPU, for tests only
+    CLF_BFLOAT_AVX512,
+    CLF_BFLOAT_KINDS
+} clf_bfloat;
+
+// The name under which it is tried (device/trial.h).
+const char *clf_bfloat_name(clf_bfloat kind);
+// The device's kind, CLF_BFLOAT_EMULATED if it has none that is known to work.
+clf_bfloat clf_linear_bfloat(clf_run *run);
+// Whether products that may be coarse are of bfloat16 here.
+bool clf_linear_rounds(clf_run *run);
+// BFLOAT of the kernels.
+int clf_bfloat_define(clf_bfloat kind);
+// x rounded, in memory of `arena`: (R, K rounded up to 2).
+clf_tensor clf_bfloat_rows(clf_run *run, clf_arena *arena, clf_bfloat kind, clf_tensor x);
+// Memory for a weight (K, N) of pairs, then what is in it, from a weight of half, and a product.
+clf_weight clf_bfloat_take(clf_run *run, clf_arena *arena, int k, int n);
+void clf_bfloat_pair(clf_run *run, clf_bfloat kind, clf_weight to, clf_weight w);
+void clf_bfloat_multiply(clf_run *run, clf_bfloat kind, clf_tensor y, clf_tensor rows, clf_weight w,
+                         clf_linear epilogue);
+// As clf_linear_check_matrix.
+bool clf_linear_check_bfloat(clf_run *run, clf_bfloat kind, bool faster);
 
 // Compares the variant with sums in double on the host, at an awkward shape of this row class
 // (ops/tuning.h). False if it differs or does not run, which is logged.

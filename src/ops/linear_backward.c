@@ -12,6 +12,7 @@
 // How cl/linear_backward.cl is built and how dw is cut: see there.
 typedef struct gradient_plan {
     clf_gemm variant; // CLF_GEMM_MATRIX: the next two lines are not what its kernel is built with
+    int bfloat;       // BFLOAT
     int vector, tile_rows, tile_columns; // VW, MR, NC
     int rows, columns, ks, lanes;        // RB, NB, KB, WX
     int k_block, column_block;           // of a work-group
@@ -92,7 +93,8 @@ static void cut(const clf_device *device, gradient_plan *plan, int rows, int k, 
     cut_rows(plan, wanted, rows, k, n);
 }
 
-static gradient_plan make_plan(const clf_device *device, clf_gemm variant, int rows, int k, int n) {
+static gradient_plan make_plan(clf_run *run, clf_gemm variant, int rows, int k, int n) {
+    const clf_device *device = run->device;
     const clf_caps *caps = clf_device_caps(device);
     gradient_plan plan;
     if (on_cpu(device))
@@ -100,6 +102,7 @@ static gradient_plan make_plan(const clf_device *device, clf_gemm variant, int r
     else
         plan_gpu(caps, &plan);
     plan.variant = variant;
+    plan.bfloat = variant == CLF_GEMM_BFLOAT ? clf_bfloat_define(clf_linear_bfloat(run)) : 0;
     if (variant == CLF_GEMM_MATRIX) {
         const clf_matrix_tile tile = clf_linear_matrix_tile();
         plan.lanes = tile.items;
@@ -125,7 +128,8 @@ static clf_kernel_spec gradient_spec(const clf_device *device, const gradient_pl
                                          {"KB", plan->ks},
                                          {"WX", plan->lanes},
                                          {"FMA", clf_device_caps(device)->fma},
-                                         {"HALF", half}}};
+                                         {"HALF", half},
+                                         {"BFLOAT", plan->bfloat}}};
 }
 
 static void launch_gradient(clf_run *run, const gradient_plan *plan, clf_weight dw, clf_tensor db,
@@ -184,7 +188,7 @@ void clf_linear_backward_run(clf_run *run, clf_gemm variant, clf_weight dw, clf_
         !clf_shape_is(run, "linear backward", "dw", dw.data, CLF_ANY, CLF_ANY, CLF_F32) ||
         !clf_shape_is_or_absent(run, "linear backward", "db", db, 1, dw.n, CLF_F32) || x.rows == 0)
         return;
-    const gradient_plan plan = make_plan(run->device, variant, x.rows, dw.k, dw.n);
+    const gradient_plan plan = make_plan(run, variant, x.rows, dw.k, dw.n);
     const clf_arena_mark mark = clf_arena_get_mark(scratch);
     clf_tensor parts = {0};
     if (plan.slices > 1) {
@@ -206,8 +210,12 @@ void clf_linear_backward_run(clf_run *run, clf_gemm variant, clf_weight dw, clf_
 void clf_op_linear_backward(clf_run *run, clf_weight dw, clf_tensor db, clf_tensor x, clf_tensor dy,
                             clf_arena *scratch) {
     const clf_gemm best = clf_linear_variant(run->device, x.rows, dw.k, dw.n);
-    clf_linear_backward_run(run, best == CLF_GEMM_MATRIX ? best : CLF_GEMM_PANEL, dw, db, x, dy,
-                            scratch);
+    const bool coarse = best != CLF_GEMM_MATRIX && clf_is_half(x) && clf_linear_rounds(run);
+    clf_linear_backward_run(run,
+                            best == CLF_GEMM_MATRIX ? best
+                            : coarse                ? CLF_GEMM_BFLOAT
+                                                    : CLF_GEMM_PANEL,
+                            dw, db, x, dy, scratch);
 }
 
 // ---- transposition ------------------------------------------------------------------------------

@@ -6,36 +6,17 @@
 #include "ops/shape.h"
 #include "ops/tuning.h"
 
-// A tile of cl/linear.cl: VW, MR, NC, WX. As many sums as the registers hold; a GPU's work-items
-// stand side by side.
-typedef struct tile {
-    int vector, rows, columns, lanes;
-} tile;
-
-static tile tile_of(clf_run *run, clf_int8 kind) {
+// As many sums as the registers hold; a GPU's work-items stand side by side.
+static clf_dot_tile tile_of(clf_run *run, clf_int8 kind) {
     switch (kind) {
-    case CLF_INT8_VNNI512: return (tile){16, 12, 32, 1};
+    case CLF_INT8_VNNI512: return (clf_dot_tile){16, 12, 32, 1};
     case CLF_INT8_VNNI256:
-    case CLF_INT8_MADDUBS: return (tile){8, 4, 16, 1};
+    case CLF_INT8_MADDUBS: return (clf_dot_tile){8, 4, 16, 1};
     default: break;
     }
-    tile t = {1, 8, 4, 1};
+    clf_dot_tile t = {1, 8, 4, 1};
     while (t.lanes < 32 && t.lanes * 2 <= clf_device_caps(run->device)->max_group) t.lanes *= 2;
     return t;
-}
-
-static clf_kernel_spec spec_of(const tile *t, clf_int8 kind, clf_activation activation) {
-    static const int dots[CLF_INT8_KINDS] = {
-        [CLF_INT8_VNNI512] = 1, [CLF_INT8_VNNI256] = 2, [CLF_INT8_MADDUBS] = 3, [CLF_INT8_DOT] = 4};
-    return (clf_kernel_spec){.file = "linear",
-                             .kernel = "linear_int8",
-                             .defines = {{"VW", t->vector},
-                                         {"MR", t->rows},
-                                         {"NC", t->columns},
-                                         {"WX", t->lanes},
-                                         {"ACT", activation},
-                                         {"DOT", dots[kind]},
-                                         {"OFFSET", clf_int8_offset(kind)}}};
 }
 
 static void quantize(clf_run *run, clf_quantized to, clf_tensor x) {
@@ -60,22 +41,34 @@ clf_quantized clf_op_quantize(clf_run *run, clf_arena *arena, clf_tensor x, clf_
     return to;
 }
 
-static void multiply(clf_run *run, clf_tensor y, clf_weight w, clf_linear e) {
-    const clf_tensor q = e.quantized.rows;
-    tile t = tile_of(run, w.int8);
-    t.rows = clf_linear_tile_rows(y.rows, t.rows);
-    const clf_kernel_spec spec = spec_of(&t, w.int8, e.activation);
-    clf_range range = clf_linear_range(run->device, y.rows, t.rows, (size_t)q.cols,
-                                       clf_ceil_divide(w.n, t.columns * t.lanes));
-    range.local[0] = (size_t)t.lanes;
-    clf_linear_stream(&range, w, t.columns * t.lanes);
+void clf_linear_dot(clf_run *run, const clf_dot *dot, clf_tensor y, clf_tensor q, clf_weight w,
+                    clf_linear e) {
+    const clf_dot_tile *t = &dot->tile;
+    const int tile_rows = clf_linear_tile_rows(y.rows, t->rows);
+    const int row_bytes = q.cols * clf_dtype_size(q.dtype);
+    const clf_kernel_spec spec = {.file = "linear",
+                                  .kernel = "linear_dot",
+                                  .defines = {{"VW", t->vector},
+                                              {"MR", tile_rows},
+                                              {"NC", t->columns},
+                                              {"WX", t->lanes},
+                                              {"ACT", e.activation},
+                                              {"HALF", 2 * clf_is_half(y)},
+                                              {"DOT", dot->kind},
+                                              {"OFFSET", dot->offset}}};
+    clf_range range = clf_linear_range(run->device, y.rows, tile_rows, (size_t)row_bytes,
+                                       clf_ceil_divide(w.n, t->columns * t->lanes));
+    range.local[0] = (size_t)t->lanes;
+    clf_linear_stream(&range, w, t->columns * t->lanes);
     const double m = y.rows, k = w.k, n = w.n;
-    const clf_cost cost = {.bytes = m * k + k * n + 4 * m * n, .flops = 2 * m * k * n};
+    const clf_cost cost = {.bytes = clf_dtype_size(q.dtype) * (m * k + k * n) +
+                                    clf_dtype_size(y.dtype) * m * n,
+                           .flops = 2 * m * k * n};
     const clf_arg arguments[] = {
         clf_arg_tensor(y),
         clf_arg_long((int64_t)y.stride),
         clf_arg_tensor(q),
-        clf_arg_int(q.cols),
+        clf_arg_int((int32_t)q.stride),
         clf_arg_tensor(e.quantized.stats),
         clf_arg_tensor(w.data),
         clf_arg_long((int64_t)w.panel_stride),
@@ -84,10 +77,17 @@ static void multiply(clf_run *run, clf_tensor y, clf_weight w, clf_linear e) {
         clf_arg_tensor(e.residual),
         clf_arg_long((int64_t)e.residual.stride),
         clf_arg_int(y.rows),
-        clf_arg_int(q.cols / 4),
+        clf_arg_int(row_bytes / 4),
         clf_arg_int(w.n),
     };
     clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
+}
+
+static void multiply(clf_run *run, clf_tensor y, clf_weight w, clf_linear e) {
+    static const int kinds[CLF_INT8_KINDS] = {
+        [CLF_INT8_VNNI512] = 1, [CLF_INT8_VNNI256] = 2, [CLF_INT8_MADDUBS] = 3, [CLF_INT8_DOT] = 4};
+    const clf_dot dot = {tile_of(run, w.int8), kinds[w.int8], clf_int8_offset(w.int8)};
+    clf_linear_dot(run, &dot, y, e.quantized.rows, w, e);
 }
 
 void clf_linear_run_int8(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w,

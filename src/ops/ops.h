@@ -63,7 +63,8 @@ typedef struct clf_weight {
 typedef enum clf_gemm {
     CLF_GEMM_PANEL,   // our kernel, either layout
     CLF_GEMM_CLBLAST, // plain layout only
-    CLF_GEMM_MATRIX   // our kernel for matrix units, where they were tried
+    CLF_GEMM_MATRIX,  // our kernel for matrix units, where they were tried
+    CLF_GEMM_BFLOAT   // our kernels of bfloat16, to which factors are rounded: half weights, CPUs
 } clf_gemm;
 
 // A part of a weight as files store it: (rows, cols) = (outputs, inputs), row-major on the host.
@@ -106,12 +107,15 @@ clf_quantized clf_op_quantize(clf_run *run, clf_arena *arena, clf_tensor x, clf_
 // bias and residual may be absent (chunk NULL). residual may be y itself. x, y and residual, and w
 // may each be half. With an int8 weight x and y are float, and `quantized` is what clf_op_quantize
 // gives; if it is absent, it is made in memory that `scratch` lends until the call returns. A CPU
-// uses `scratch`, if there is one, for a half weight when x has many rows: at most 4 MiB.
+// uses `scratch`, if there is one, for a half weight when x has many rows: at most 4 MiB, and with
+// `coarse` room for x in half. `coarse` allows that x and a half weight are rounded to bfloat16 where
+// the device multiplies that faster.
 typedef struct clf_linear {
     clf_tensor bias, residual;
     clf_activation activation;
     clf_quantized quantized;
     clf_arena *scratch;
+    bool coarse;
 } clf_linear;
 void clf_op_linear(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear epilogue);
 

@@ -64,6 +64,8 @@ typedef struct clf_linear_state {
     bool int8_known;
     clf_matrix_unit unit;
     bool unit_known;
+    clf_bfloat bfloat;
+    bool bfloat_known;
 } clf_linear_state;
 
 // The device's state, made at first use from the tuning file or the defaults. NULL on failure,

@@ -18,6 +18,10 @@ static bool check(clf_run *run, const char *name) {
         if (strcmp(clf_matrix_name((clf_matrix_unit)i), name) == 0)
             return clf_linear_check_matrix(run, (clf_matrix_unit)i, true);
     }
+    for (int i = CLF_BFLOAT_EMULATED + 1; i < CLF_BFLOAT_KINDS; i++) {
+        if (strcmp(clf_bfloat_name((clf_bfloat)i), name) == 0)
+            return clf_linear_check_bfloat(run, (clf_bfloat)i, true);
+    }
     if (strcmp(name, CLF_CHAIN_NAME) == 0) return clf_chain_check(run, true);
     clf_run_fail(run, clf_fail(CLF_ERROR_ARGUMENT, "there is no variant '%s'", name));
     return false;

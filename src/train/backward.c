@@ -29,7 +29,7 @@ static void linear_backward(const clf_side_pass *p, const clf_linear_part *part,
     const clf_weight transposed = clf_weight_take_transposed(p->run, p->arena, part->weight);
     clf_op_transpose(p->run, transposed, part->weight);
     clf_op_linear(p->run, dx, dy, transposed,
-                  (clf_linear){.residual = residual, .scratch = p->arena});
+                  (clf_linear){.residual = residual, .scratch = p->arena, .coarse = true});
     clf_arena_rewind(p->arena, mark);
 }
 

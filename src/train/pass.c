@@ -83,20 +83,22 @@ static clf_tensor compute_logits(const head *h, clf_tensor hidden, int first) {
     const int rows = left < h->logits.rows ? left : h->logits.rows;
     const clf_tensor logits = clf_tensor_rows(h->logits, 0, rows);
     clf_op_linear(h->run, logits, clf_tensor_rows(hidden, first, rows), output->weight,
-                  (clf_linear){.bias = output->bias, .scratch = h->arena});
+                  (clf_linear){.bias = output->bias, .scratch = h->arena, .coarse = true});
     return logits;
 }
 
 // y (R, C) = x (R, V) . w, a slice of V at a time unless y is too coarse to add slices up in it.
-static void multiply_long(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w) {
+static void multiply_long(const head *h, clf_tensor y, clf_tensor x, clf_weight w) {
     const int most = y.dtype == CLF_F32 ? TERMS : x.cols;
     for (int first = 0; first < x.cols; first += most) {
         const int count = x.cols - first < most ? x.cols - first : most;
         clf_weight part = w;
         part.data.offset += w.row_stride * (uint64_t)first;
         part.k = count;
-        clf_op_linear(run, y, clf_tensor_cols(x, first, count), part,
-                      (clf_linear){.residual = first > 0 ? y : (clf_tensor){0}});
+        clf_op_linear(h->run, y, clf_tensor_cols(x, first, count), part,
+                      (clf_linear){.residual = first > 0 ? y : (clf_tensor){0},
+                                   .scratch = h->arena,
+                                   .coarse = true});
     }
 }
 
@@ -120,7 +122,7 @@ static void loss(const head *h, clf_model *gradients, clf_tensor dhidden, clf_te
         if (!gradients) continue;
         clf_op_linear_backward(run, gradients->output.weight, gradients->output.bias,
                                clf_tensor_rows(hidden, first, rows), logits, h->arena);
-        multiply_long(run, clf_tensor_rows(dhidden, first, rows), logits, transposed);
+        multiply_long(h, clf_tensor_rows(dhidden, first, rows), logits, transposed);
     }
 }
 

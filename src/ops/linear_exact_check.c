@@ -68,8 +68,8 @@ static bool samples_are_right(clf_rng *rng, const float *y, size_t stride, int r
     return true;
 }
 
-static bool product_is_right(clf_run *run, clf_arena *arena, int rows, clf_dtype x_type,
-                             clf_dtype w_type) {
+static bool product_is_right(clf_run *run, clf_arena *arena, clf_gemm gemm, int rows,
+                             clf_dtype x_type, clf_dtype w_type) {
     enum { K = 212 };
     clf_rng rng = {.state = (uint64_t)rows};
     const numbers x = make_numbers(run, &rng, rows, K), w = make_numbers(run, &rng, N, K);
@@ -81,8 +81,8 @@ static bool product_is_right(clf_run *run, clf_arena *arena, int rows, clf_dtype
         const clf_weight weight = clf_weight_take_as(run, arena, K, N, w_type);
         const clf_piece piece = {.data = w.floats, .dtype = CLF_F32, .rows = N, .cols = K};
         clf_weight_write(run, weight, 0, &piece, arena);
-        clf_linear_run(run, CLF_GEMM_MATRIX, y, upload(run, arena, x, x_type), weight,
-                       (clf_linear){0});
+        clf_linear_run(run, gemm, y, upload(run, arena, x, x_type), weight,
+                       (clf_linear){.scratch = arena});
         clf_read(run, y, result);
     }
     const bool right = run->status == CLF_OK &&
@@ -94,7 +94,8 @@ static bool product_is_right(clf_run *run, clf_arena *arena, int rows, clf_dtype
     return right;
 }
 
-static bool gradient_is_right(clf_run *run, clf_arena *arena, int rows, int k, clf_dtype type) {
+static bool gradient_is_right(clf_run *run, clf_arena *arena, clf_gemm gemm, int rows, int k,
+                              clf_dtype type) {
     clf_rng rng = {.state = (uint64_t)k};
     const numbers x = make_numbers(run, &rng, rows, k), dy = make_numbers(run, &rng, rows, N);
     float *result = NULL;
@@ -106,7 +107,7 @@ static bool gradient_is_right(clf_run *run, clf_arena *arena, int rows, int k, c
         result = malloc((size_t)k * stride * sizeof *result);
         if (!result) clf_run_fail(run, clf_fail_memory());
         clf_fill_zero(run, dw.data);
-        clf_linear_backward_run(run, CLF_GEMM_MATRIX, dw, (clf_tensor){0},
+        clf_linear_backward_run(run, gemm, dw, (clf_tensor){0},
                                 upload(run, arena, x, type), upload(run, arena, dy, type), arena);
         if (result) clf_read(run, dw.data, result);
     }
@@ -121,7 +122,7 @@ static bool gradient_is_right(clf_run *run, clf_arena *arena, int rows, int k, c
 
 // Few rows, and enough for tiles on a large device. A trial has seconds, and each combination
 // takes the compiler a part of one: not all of them.
-static bool is_right(clf_run *run, clf_arena *arena) {
+static bool matrix_is_right(clf_run *run, clf_arena *arena) {
     static const struct {
         int rows;
         clf_dtype x, w;
@@ -134,25 +135,26 @@ static bool is_right(clf_run *run, clf_arena *arena) {
     } gradients[] = {{300, 212, CLF_F32}, {40, 212, CLF_F16}};
     bool right = true;
     for (size_t i = 0; right && i < sizeof products / sizeof *products; i++)
-        right = product_is_right(run, arena, products[i].rows, products[i].x, products[i].w);
+        right = product_is_right(run, arena, CLF_GEMM_MATRIX, products[i].rows, products[i].x, products[i].w);
     for (size_t i = 0; right && i < sizeof gradients / sizeof *gradients; i++)
-        right = gradient_is_right(run, arena, gradients[i].rows, gradients[i].k, gradients[i].type);
+        right = gradient_is_right(run, arena, CLF_GEMM_MATRIX, gradients[i].rows, gradients[i].k, gradients[i].type);
     return right && clf_linear_check(run->device, CLF_GEMM_MATRIX, 1) &&
            clf_linear_check(run->device, CLF_GEMM_MATRIX, CLF_ROW_CLASSES - 1);
 }
 
-static double seconds_of(clf_run *run, clf_arena *arena, clf_gemm variant, int rows) {
+static double seconds_of(clf_run *run, clf_arena *arena, clf_gemm variant, int rows,
+                         clf_dtype type) {
     enum { ROUNDS = 5, CALLS = 8, WIDTH = 512 };
     double best = INFINITY;
     clf_arena_reset(arena);
-    const clf_tensor x = clf_arena_take(run, arena, rows, WIDTH, CLF_F32);
-    const clf_tensor y = clf_arena_take(run, arena, rows, WIDTH, CLF_F32);
-    const clf_weight w = clf_weight_take(run, arena, WIDTH, WIDTH);
+    const clf_tensor x = clf_arena_take(run, arena, rows, WIDTH, type);
+    const clf_tensor y = clf_arena_take(run, arena, rows, WIDTH, type);
+    const clf_weight w = clf_weight_take_as(run, arena, WIDTH, WIDTH, type);
     clf_fill_zero(run, x);
     clf_fill_zero(run, w.data);
     for (int i = 0; i < ROUNDS; i++) { // the first one compiles
         const int64_t begin = clf_clock();
-        for (int j = 0; j < CALLS; j++) clf_linear_run(run, variant, y, x, w, (clf_linear){0});
+        for (int j = 0; j < CALLS; j++) clf_linear_run(run, variant, y, x, w, (clf_linear){.scratch = arena});
         if (clf_run_finish(run) != CLF_OK) return INFINITY;
         const double seconds = 1e-9 * (double)(clf_clock() - begin);
         if (seconds < best) best = seconds;
@@ -160,18 +162,40 @@ static double seconds_of(clf_run *run, clf_arena *arena, clf_gemm variant, int r
     return best;
 }
 
-bool clf_linear_check_matrix(clf_run *run, clf_matrix_unit unit, bool faster) {
-    clf_linear_state *state = clf_linear_state_get(run);
+// Whether it is right by `is_right`, and with `rows` not 0 faster than CLF_GEMM_PANEL at so many.
+static bool passes(clf_run *run, clf_gemm gemm, bool (*is_right)(clf_run *, clf_arena *),
+                   clf_dtype type, const int *rows) {
     clf_arena *arena = NULL;
-    if (!state) return false;
-    state->unit = unit;
-    state->unit_known = true;
     clf_run_fail(run, clf_arena_create(run->device, "numeric check", "nothing", &arena));
     bool good = run->status == CLF_OK && is_right(run, arena);
-    for (int rows = 64; good && faster && rows <= 1024; rows *= 16) {
-        good = seconds_of(run, arena, CLF_GEMM_MATRIX, rows) <
-               seconds_of(run, arena, CLF_GEMM_PANEL, rows);
+    for (; good && *rows > 0; rows++) {
+        good = seconds_of(run, arena, gemm, *rows, type) <
+               seconds_of(run, arena, CLF_GEMM_PANEL, *rows, type);
     }
     clf_arena_destroy(arena);
     return good;
+}
+
+bool clf_linear_check_matrix(clf_run *run, clf_matrix_unit unit, bool faster) {
+    clf_linear_state *state = clf_linear_state_get(run);
+    if (!state) return false;
+    state->unit = unit;
+    state->unit_known = true;
+    return passes(run, CLF_GEMM_MATRIX, matrix_is_right, CLF_F32,
+                  faster ? (const int[]){64, 1024, 0} : (const int[]){0});
+}
+
+static bool bfloat_is_right(clf_run *run, clf_arena *arena) {
+    return product_is_right(run, arena, CLF_GEMM_BFLOAT, 300, CLF_F16, CLF_F16) &&
+           product_is_right(run, arena, CLF_GEMM_BFLOAT, 5, CLF_F32, CLF_F16) &&
+           gradient_is_right(run, arena, CLF_GEMM_BFLOAT, 301, 212, CLF_F16);
+}
+
+bool clf_linear_check_bfloat(clf_run *run, clf_bfloat kind, bool faster) {
+    clf_linear_state *state = clf_linear_state_get(run);
+    if (!state) return false;
+    state->bfloat = kind;
+    state->bfloat_known = true;
+    return passes(run, CLF_GEMM_BFLOAT, bfloat_is_right, CLF_F16,
+                  faster ? (const int[]){1024, 0} : (const int[]){0});
 }
