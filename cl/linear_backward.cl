@@ -128,12 +128,13 @@ inline void pack_columns(__local termv *block, __global const DY *dy, int stride
 }
 
 // Eight columns of the next TERMS rows of x.
-#if HALF & 1
-#define LOAD_X4(p) vload_half4(0, p)
+#if (HALF & 1) == 0
+#define LOAD_X8(p) (float8)(vload4(0, p), vload4(0, (p) + 4))
+#elif VW < 8
+#define LOAD_X8(p) (float8)(vload_half4(0, p), vload_half4(0, (p) + 4))
 #else
-#define LOAD_X4(p) vload4(0, p)
+#define LOAD_X8(p) load_half8(p)
 #endif
-#define LOAD_X8(p) (float8)(LOAD_X4(p), LOAD_X4((p) + 4))
 #if BFLOAT
 inline int8 pairs8(float8 first, float8 second) {
 #if VW == 16

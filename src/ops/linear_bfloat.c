@@ -98,7 +98,7 @@ void clf_bfloat_pair(clf_run *run, clf_bfloat kind, clf_weight to, clf_weight w)
 void clf_bfloat_multiply(clf_run *run, clf_bfloat kind, clf_tensor y, clf_tensor rows, clf_weight w,
                          clf_linear epilogue) {
     const clf_dot dot = {.tile = kind == CLF_BFLOAT_AVX512
-                                     ? (clf_dot_tile){16, 6, 64, 1}
+                                     ? (clf_dot_tile){16, 12, 32, 1}
                                      : (clf_dot_tile){clf_row_vector(run->device), 4, 16, 1},
                          .kind = 4 + clf_bfloat_define(kind)};
     clf_linear_dot(run, &dot, y, rows, w, epilogue);

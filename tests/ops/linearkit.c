@@ -38,7 +38,9 @@ static void describe(char what[128], const linear_problem *p) {
     snprintf(
         what, 128,
         "%s(%d, %d) . (%d, %d), types %d %d %d, bias %d, residual %d, transposed %d, aligned %d",
-        p->matrix ? "matrix unit: " : "", p->rows, p->k, p->k, p->n, p->x, p->w, p->y, p->bias,
+        p->gemm == CLF_GEMM_MATRIX   ? "matrix unit: "
+        : p->gemm == CLF_GEMM_BFLOAT ? "bfloat16: "
+                                     : "", p->rows, p->k, p->k, p->n, p->x, p->w, p->y, p->bias,
         p->residual, p->transpose, p->aligned);
 }
 
@@ -55,7 +57,12 @@ static clf_tensor aligned_view(opkit *kit, const linear_problem *p, const opkit_
 
 // A matrix unit's products are right within 2^-21, and terms + 2 in the bound are 2^-24 each.
 static void allow_unit(double *bound, size_t count, const linear_problem *p, int terms) {
-    for (size_t i = 0; p->matrix && i < count; i++) bound[i] *= 1 + 8.0 / (terms + 2);
+    for (size_t i = 0; p->gemm == CLF_GEMM_MATRIX && i < count; i++) bound[i] *= 1 + 8.0 / (terms + 2);
+}
+
+// Makes of a factor what is multiplied.
+static void round_factor(const linear_problem *p, float *data, int rows, int cols) {
+    if (p->gemm == CLF_GEMM_BFLOAT) opkit_round(data, (size_t)rows * (size_t)cols, CLF_BF16);
 }
 
 void linearkit_multiply(clf_device *device, const linear_problem *p) {
@@ -86,11 +93,12 @@ void linearkit_multiply(clf_device *device, const linear_problem *p) {
     if (p->bias) epilogue.bias = gb.view;
     if (p->residual) epilogue.residual = gr.view;
     const clf_tensor view = aligned_view(&kit, p, &gx, x);
-    if (p->matrix)
-        clf_linear_run(&kit.run, CLF_GEMM_MATRIX, gy.view, view, weight, epilogue);
+    if (p->gemm != CLF_GEMM_PANEL)
+        clf_linear_run(&kit.run, p->gemm, gy.view, view, weight, epilogue);
     else
         clf_op_linear(&kit.run, gy.view, view, weight, epilogue);
     opkit_get(&kit, &gy, y);
+    round_factor(p, x, p->rows, p->k), round_factor(p, w, p->n, p->k);
     ref_linear(expected, bound, x, w, p->bias ? bias : NULL, p->residual ? residual : NULL, p->rows,
                p->k, p->n, p->activation);
     allow_unit(bound, count, p, p->k);
@@ -120,11 +128,12 @@ void linearkit_differentiate(clf_device *device, const linear_problem *p) {
     const clf_weight dw = clf_weight_take(&kit.run, kit.arena, p->k, p->n);
     clf_fill_zero(&kit.run, dw.data);
     const clf_tensor vx = aligned_view(&kit, p, &gx, x), vdy = aligned_view(&kit, p, &gdy, dy);
-    if (p->matrix)
-        clf_linear_backward_run(&kit.run, CLF_GEMM_MATRIX, dw, gdb.view, vx, vdy, kit.arena);
+    if (p->gemm != CLF_GEMM_PANEL)
+        clf_linear_backward_run(&kit.run, p->gemm, dw, gdb.view, vx, vdy, kit.arena);
     else
         clf_op_linear_backward(&kit.run, dw, gdb.view, vx, vdy, kit.arena);
     clf_weight_read(&kit.run, dw, out, kit.arena);
+    round_factor(p, xt, p->k, p->rows), round_factor(p, dyt, p->n, p->rows);
     ref_linear(expected, bound, dyt, xt, NULL, NULL, p->n, p->rows, p->k, CLF_ACT_NONE);
     allow_unit(bound, count, p, p->rows);
     opkit_compare(what, out, expected, bound, count);

@@ -111,6 +111,12 @@ void opkit_read(opkit *kit, clf_tensor t, float *data) {
 void opkit_round(float *data, size_t count, clf_dtype dtype) {
     for (size_t i = 0; dtype == CLF_F16 && i < count; i++)
         data[i] = clf_half_to_float(clf_half_from_float(data[i]));
+    for (size_t i = 0; dtype == CLF_BF16 && i < count; i++) {
+        uint32_t bits; // of a number that is finite
+        memcpy(&bits, &data[i], sizeof bits);
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000;
+        memcpy(&data[i], &bits, sizeof bits);
+    }
 }
 
 void opkit_widen(double *bound, const double *expected, size_t count, clf_dtype dtype) {

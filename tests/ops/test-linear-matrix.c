@@ -32,7 +32,7 @@ static void products_on(clf_device *device) {
                                   .n = size[2],
                                   .bias = i % 3 == 0,
                                   .residual = i % 4 < 2,
-                                  .matrix = true,
+                                  .gemm = CLF_GEMM_MATRIX,
                                   .aligned = i % 2,
                                   .activation = CLF_ACT_RELU};
         linearkit_multiply(device, &p);
@@ -57,7 +57,7 @@ static void halfs_on(clf_device *device) {
                                   .w = type[1],
                                   .y = type[2],
                                   .residual = true,
-                                  .matrix = true,
+                                  .gemm = CLF_GEMM_MATRIX,
                                   .aligned = i / 2 == 0};
         linearkit_multiply(device, &p);
     }
@@ -75,7 +75,7 @@ static void differentiate(clf_device *device, const int shapes[][3], int count) 
                                   .n = shape[2],
                                   .x = i % 4 == 3 ? CLF_F16 : CLF_F32,
                                   .y = i % 4 == 3 ? CLF_F16 : CLF_F32,
-                                  .matrix = true,
+                                  .gemm = CLF_GEMM_MATRIX,
                                   .aligned = i % 2};
         linearkit_differentiate(device, &p);
     }
