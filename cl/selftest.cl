@@ -55,3 +55,11 @@ __kernel void sum_rows(TENSOR(float, y), TENSOR(const float, x), const ulong str
     sum = row_sum(sum);
     if (LANE == 0) y[get_group_id(0)] = sum;
 }
+
+// y[0] = what a random number generator makes of y[0] in `passes` steps.
+__kernel void long_loop(TENSOR(uint, y), const int passes) {
+    USE(y);
+    uint x = y[0];
+    for (int i = 0; i < passes; i++) x = x * 1664525u + 1013904223u;
+    y[0] = x;
+}

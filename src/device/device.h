@@ -44,6 +44,10 @@ typedef struct clf_profile {
 const clf_caps *clf_device_caps(const clf_device *device);
 const clf_profile *clf_device_profile(const clf_device *device);
 
+// Whether a work-item makes all the passes of its loops; found at first use. Mesa's llvmpipe ends
+// them after 65,535 passes in all, without a word.
+bool clf_device_runs_long_loops(clf_device *device);
+
 // Serialises public calls. Not recursive.
 void clf_device_lock(clf_device *device);
 void clf_device_unlock(clf_device *device);

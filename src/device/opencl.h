@@ -47,6 +47,7 @@ struct clf_device {
     struct clf_kernel_table *kernels; // NULL until the first is built
     struct clf_chain *chain;          // NULL until the first is begun
     clf_chaining chaining;
+    bool loops_known, short_loops; // see clf_device_runs_long_loops
     bool trying;                   // an optional kernel: that it does not build is no warning
     struct clf_recorder *recorder; // NULL unless tracing or profiling
     struct clf_trials *trials;

@@ -181,6 +181,17 @@ static void add_parts(clf_run *run, const gradient_plan *plan, clf_tensor to, cl
     clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
 }
 
+// How many rows may be summed in one launch where loops end early: those of a work-item pack and
+// multiply tile after tile, and never pass more often than this.
+#define SHORT_PASSES 50000
+static int most_rows(clf_device *device, const gradient_plan *plan, int rows) {
+    if (plan->lanes > 1 || clf_device_runs_long_loops(device)) return rows;
+    const int tiles = clf_ceil_divide(plan->k_block, plan->tile_rows);
+    const int panels = clf_ceil_divide(plan->column_block, plan->tile_columns);
+    const int passes = (tiles + 1) * (panels + 1) + 8 * (tiles + panels);
+    return SHORT_PASSES > passes ? SHORT_PASSES / passes : 1;
+}
+
 void clf_linear_backward_run(clf_run *run, clf_gemm variant, clf_weight dw, clf_tensor db,
                              clf_tensor x, clf_tensor dy, clf_arena *scratch) {
     if (!clf_shape_is_real(run, "linear backward", "x", x, CLF_ANY, dw.k) ||
@@ -189,6 +200,15 @@ void clf_linear_backward_run(clf_run *run, clf_gemm variant, clf_weight dw, clf_
         !clf_shape_is_or_absent(run, "linear backward", "db", db, 1, dw.n, CLF_F32) || x.rows == 0)
         return;
     const gradient_plan plan = make_plan(run, variant, x.rows, dw.k, dw.n);
+    const int most = most_rows(run->device, &plan, plan.slice_rows);
+    if (most < plan.slice_rows && most < x.rows) {
+        for (int first = 0; first < x.rows; first += most) {
+            const int rows = x.rows - first < most ? x.rows - first : most;
+            clf_linear_backward_run(run, variant, dw, db, clf_tensor_rows(x, first, rows),
+                                    clf_tensor_rows(dy, first, rows), scratch);
+        }
+        return;
+    }
     const clf_arena_mark mark = clf_arena_get_mark(scratch);
     clf_tensor parts = {0};
     if (plan.slices > 1) {

@@ -79,9 +79,9 @@ clf_weight clf_bfloat_take(clf_run *run, clf_arena *arena, int k, int n) {
 void clf_bfloat_pair(clf_run *run, clf_bfloat kind, clf_weight to, clf_weight w) {
     enum { SHARE = 256 }; // k of a work-group
     const clf_kernel_spec spec = pack_spec(run->device, kind, "pair_rows", true);
-    const clf_range range = {.groups = {(size_t)clf_ceil_divide(w.n, PANEL),
-                                        (size_t)clf_ceil_divide(w.k, SHARE)},
-                             .local = {CLF_LANES}};
+    const clf_range range = {
+        .groups = {(size_t)clf_ceil_divide(w.n, PANEL), (size_t)clf_ceil_divide(w.k, SHARE)},
+        .local = {CLF_LANES}};
     const clf_arg arguments[] = {
         clf_arg_tensor(to.data),
         clf_arg_long((int64_t)to.panel_stride),

@@ -107,8 +107,8 @@ static bool gradient_is_right(clf_run *run, clf_arena *arena, clf_gemm gemm, int
         result = malloc((size_t)k * stride * sizeof *result);
         if (!result) clf_run_fail(run, clf_fail_memory());
         clf_fill_zero(run, dw.data);
-        clf_linear_backward_run(run, gemm, dw, (clf_tensor){0},
-                                upload(run, arena, x, type), upload(run, arena, dy, type), arena);
+        clf_linear_backward_run(run, gemm, dw, (clf_tensor){0}, upload(run, arena, x, type),
+                                upload(run, arena, dy, type), arena);
         if (result) clf_read(run, dw.data, result);
     }
     const bool right = run->status == CLF_OK && samples_are_right(&rng, result, stride, k, N,
@@ -135,9 +135,11 @@ static bool matrix_is_right(clf_run *run, clf_arena *arena) {
     } gradients[] = {{300, 212, CLF_F32}, {40, 212, CLF_F16}};
     bool right = true;
     for (size_t i = 0; right && i < sizeof products / sizeof *products; i++)
-        right = product_is_right(run, arena, CLF_GEMM_MATRIX, products[i].rows, products[i].x, products[i].w);
+        right = product_is_right(run, arena, CLF_GEMM_MATRIX, products[i].rows, products[i].x,
+                                 products[i].w);
     for (size_t i = 0; right && i < sizeof gradients / sizeof *gradients; i++)
-        right = gradient_is_right(run, arena, CLF_GEMM_MATRIX, gradients[i].rows, gradients[i].k, gradients[i].type);
+        right = gradient_is_right(run, arena, CLF_GEMM_MATRIX, gradients[i].rows, gradients[i].k,
+                                  gradients[i].type);
     return right && clf_linear_check(run->device, CLF_GEMM_MATRIX, 1) &&
            clf_linear_check(run->device, CLF_GEMM_MATRIX, CLF_ROW_CLASSES - 1);
 }
@@ -154,7 +156,8 @@ static double seconds_of(clf_run *run, clf_arena *arena, clf_gemm variant, int r
     clf_fill_zero(run, w.data);
     for (int i = 0; i < ROUNDS; i++) { // the first one compiles
         const int64_t begin = clf_clock();
-        for (int j = 0; j < CALLS; j++) clf_linear_run(run, variant, y, x, w, (clf_linear){.scratch = arena});
+        for (int j = 0; j < CALLS; j++)
+            clf_linear_run(run, variant, y, x, w, (clf_linear){.scratch = arena});
         if (clf_run_finish(run) != CLF_OK) return INFINITY;
         const double seconds = 1e-9 * (double)(clf_clock() - begin);
         if (seconds < best) best = seconds;

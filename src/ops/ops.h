@@ -108,8 +108,8 @@ clf_quantized clf_op_quantize(clf_run *run, clf_arena *arena, clf_tensor x, clf_
 // may each be half. With an int8 weight x and y are float, and `quantized` is what clf_op_quantize
 // gives; if it is absent, it is made in memory that `scratch` lends until the call returns. A CPU
 // uses `scratch`, if there is one, for a half weight when x has many rows: at most 4 MiB, and with
-// `coarse` room for x in half. `coarse` allows that x and a half weight are rounded to bfloat16 where
-// the device multiplies that faster.
+// `coarse` room for x in half. `coarse` allows that x and a half weight are rounded to bfloat16
+// where the device multiplies that faster.
 typedef struct clf_linear {
     clf_tensor bias, residual;
     clf_activation activation;

@@ -76,8 +76,10 @@ static clf_kept take_layer(const clf_side_pass *p) {
 
 static void linear_activated(const clf_side_pass *p, clf_tensor y, clf_tensor x,
                              const clf_linear_part *part, clf_activation activation) {
-    clf_op_linear(p->run, y, x, part->weight,
-                  (clf_linear){.bias = part->bias, .activation = activation, .scratch = p->arena, .coarse = true});
+    clf_op_linear(
+        p->run, y, x, part->weight,
+        (clf_linear){
+            .bias = part->bias, .activation = activation, .scratch = p->arena, .coarse = true});
 }
 
 static void linear(const clf_side_pass *p, clf_tensor y, clf_tensor x,

@@ -40,8 +40,9 @@ static void describe(char what[128], const linear_problem *p) {
         "%s(%d, %d) . (%d, %d), types %d %d %d, bias %d, residual %d, transposed %d, aligned %d",
         p->gemm == CLF_GEMM_MATRIX   ? "matrix unit: "
         : p->gemm == CLF_GEMM_BFLOAT ? "bfloat16: "
-                                     : "", p->rows, p->k, p->k, p->n, p->x, p->w, p->y, p->bias,
-        p->residual, p->transpose, p->aligned);
+                                     : "",
+        p->rows, p->k, p->k, p->n, p->x, p->w, p->y, p->bias, p->residual, p->transpose,
+        p->aligned);
 }
 
 // The view itself, or a copy of `data` whose rows are as near as can be to a multiple of four
@@ -57,7 +58,8 @@ static clf_tensor aligned_view(opkit *kit, const linear_problem *p, const opkit_
 
 // A matrix unit's products are right within 2^-21, and terms + 2 in the bound are 2^-24 each.
 static void allow_unit(double *bound, size_t count, const linear_problem *p, int terms) {
-    for (size_t i = 0; p->gemm == CLF_GEMM_MATRIX && i < count; i++) bound[i] *= 1 + 8.0 / (terms + 2);
+    for (size_t i = 0; p->gemm == CLF_GEMM_MATRIX && i < count; i++)
+        bound[i] *= 1 + 8.0 / (terms + 2);
 }
 
 // Makes of a factor what is multiplied.
@@ -128,7 +130,7 @@ void linearkit_differentiate(clf_device *device, const linear_problem *p) {
     const clf_weight dw = clf_weight_take(&kit.run, kit.arena, p->k, p->n);
     clf_fill_zero(&kit.run, dw.data);
     const clf_tensor vx = aligned_view(&kit, p, &gx, x), vdy = aligned_view(&kit, p, &gdy, dy);
-    if (p->gemm != CLF_GEMM_PANEL)
+    if (p->gemm != CLF_GEMM_PANEL || p->x == CLF_F16) // else perhaps rounded
         clf_linear_backward_run(&kit.run, p->gemm, dw, gdb.view, vx, vdy, kit.arena);
     else
         clf_op_linear_backward(&kit.run, dw, gdb.view, vx, vdy, kit.arena);

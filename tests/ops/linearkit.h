@@ -10,7 +10,7 @@ typedef struct linear_problem {
     clf_dtype x, w, y; // and the residual's; of a gradient y is dy
     bool bias, residual, transpose;
     clf_gemm gemm; // CLF_GEMM_PANEL: what the device prefers
-    bool aligned; // x and dy are tensors of their own, not views of others
+    bool aligned;  // x and dy are tensors of their own, not views of others
     clf_activation activation;
 } linear_problem;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Products of bfloat16: the device's where a trial allows it, else the emulated ones, which test all
-// but the instructions. References in double on the rounded factors; bounds are those of float sums.
+// Products of bfloat16: the device's where a trial allows it, else the emulated ones, which test
+// all but the instructions. References in double on the rounded factors; bounds are those of float
+// sums.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@ static const clf_dtype types[][2] = {{CLF_F16, CLF_F16}, {CLF_F32, CLF_F16}, {CL
 
 static void products_on(clf_device *device) {
     // Odd numbers of all; two parts of w.
-    static const int sizes[][3] = {{1, 1, 1},      {7, 33, 17},   {13, 257, 100},
+    static const int sizes[][3] = {{1, 1, 1},     {7, 33, 17},  {13, 257, 100},
                                    {29, 64, 144}, {131, 7, 53}, {3, 70001, 37}};
     for (int i = 0; i < 12 && is_cpu(device); i++) {
         const int *size = sizes[i / 2];
