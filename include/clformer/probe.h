@@ -33,7 +33,7 @@ typedef struct clf_probe_capability {
     const char *note; // what clformer does with it, or instead of it
 } clf_probe_capability;
 
-#define CLF_PROBE_CAPABILITIES 17
+#define CLF_PROBE_CAPABILITIES 19
 
 // ---- measurements: medians of several repeats; 0 where something could not be measured ----
 

@@ -48,6 +48,9 @@ void clf_probe_capabilities(clf_prober *p) {
     clf_run run = clf_run_begin(p->device);
     const clf_matrix_unit unit = clf_linear_matrix_unit(&run);
     const clf_int8 int8 = clf_linear_int8(&run);
+    const clf_bfloat bfloat = clf_linear_bfloat(&run);
+    const bool has_bfloat = bfloat != CLF_BFLOAT_EMULATED;
+    const bool loops = clf_device_runs_long_loops(p->device);
     const bool joins = clf_chain_is_wanted(p->device);
     const bool has_unit = unit != CLF_MATRIX_EMULATED, has_int8 = int8 != CLF_INT8_PLAIN;
     const row rows[CLF_PROBE_CAPABILITIES] = {
@@ -84,10 +87,15 @@ void clf_probe_capabilities(clf_prober *p) {
         {"int8_products", "int8 products", has_int8, used_if(has_int8, CLF_PROBE_FALLBACK),
          has_int8 ? "products with int8 weights; tried here"
                   : "int8 weights become float in the kernel"},
+        {"bfloat_products", "bfloat16 products", has_bfloat,
+         used_if(has_bfloat, CLF_PROBE_FALLBACK),
+         has_bfloat ? "training in half precision; tried here" : "products of half are in float"},
         {"matrix_unit", "matrix unit", has_unit, used_if(has_unit, CLF_PROBE_FALLBACK),
          has_unit ? "matrix products; tried here" : "products by multiply-adds"},
         {"chains", "groups that wait", joins, used_if(joins, CLF_PROBE_FALLBACK),
          joins ? "a decoder's step is one launch; tried here" : "one launch for each kernel"},
+        {"long_loops", "loops of any length", loops, used_if(loops, CLF_PROBE_FALLBACK),
+         loops ? "sums of many rows" : "such sums take several launches"},
         {"float_atomics", "float atomics", caps->float_atomics, CLF_PROBE_NOT_NEEDED,
          "sums have a fixed order, so runs repeat"},
         {"unified_memory", "memory shared with host", caps->unified_memory, CLF_PROBE_NOT_NEEDED,
@@ -104,6 +112,7 @@ void clf_probe_capabilities(clf_prober *p) {
         snprintf(to->value, sizeof to->value, from->present ? "yes" : "no");
     }
     name_variant(p, "int8_products", has_int8, clf_int8_name(int8));
+    name_variant(p, "bfloat_products", has_bfloat, clf_bfloat_name(bfloat));
     name_variant(p, "matrix_unit", has_unit, clf_matrix_name(unit));
     clf_probe_capability *vectors = &p->result->capabilities[1];
     snprintf(vectors->value, sizeof vectors->value, "%d native", caps->native_float_width);
