@@ -4,6 +4,8 @@
 //   DROPOUT  1: with dropout
 //   HALF     1: all are half
 
+#include "dropout.cl"
+
 // By exp_negative, which is several times as fast as exp() on a CPU.
 inline floatv sigmoid(floatv x) {
     const floatv e = exp_negative(-fabs(x));

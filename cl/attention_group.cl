@@ -15,6 +15,8 @@
 //   HALF     1: all but lse and delta are half
 //   OF_KEYS  1: attention_backward() is for keys and values, 0: for queries
 
+#include "dropout.cl"
+
 #ifndef LSE
 #define LSE 0
 #endif

@@ -11,6 +11,8 @@
 //   LSE      1: attention() writes lse
 //   HALF     1: all but lse are half; gradients are summed in float over a tile
 
+#include "dropout.cl"
+
 #ifndef LSE
 #define LSE 0
 #endif

@@ -6,6 +6,8 @@
 //   DROPOUT   1: with dropout; TRAINING is 1 then
 //   HALF      1: x, y, residual and sum are half
 
+#include "dropout.cl"
+
 #if !DROPOUT
 // Each work-item later reads only what it wrote itself, so no barrier is needed.
 static void add_row(__global act *to, __global const act *x, __global const act *residual, int C) {

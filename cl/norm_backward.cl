@@ -10,6 +10,8 @@
 //   DROPOUT  1: dx is not dsum but dropout(dsum)
 //   HALF     1: dy, extra, sum, dsum and dx are half
 
+#include "dropout.cl"
+
 static void add_to(__global float *p, floatv v, int left, bool first) {
     store_part(first ? v : load_part(p, left) + v, p, left);
 }

@@ -200,3 +200,12 @@ bool clf_trial_passed(clf_device *device, const char *variant) {
     if (outcome != CLF_TRIAL_UNKNOWN) save(device);
     return outcome == CLF_TRIAL_PASSED;
 }
+
+int clf_trial_best(clf_device *device, const char *const *variants, int count,
+                   bool (*is_candidate)(const clf_device *device, int variant)) {
+    int best = count - 1;
+    while (best > 0 && !(is_candidate(device, best) && clf_trial_passed(device, variants[best])))
+        best--;
+    clf_log(CLF_LOG_DEBUG, "variant in use: %s", variants[best]);
+    return best;
+}

@@ -22,6 +22,10 @@ typedef enum clf_trial_outcome {
 // the device's lock.
 bool clf_trial_passed(clf_device *device, const char *variant);
 
+// The last of `count` variants, of which the first needs no trial, that `is_candidate` and passed.
+int clf_trial_best(clf_device *device, const char *const *variants, int count,
+                   bool (*is_candidate)(const clf_device *device, int variant));
+
 // One trial of at most about `seconds`, whatever is remembered.
 clf_trial_outcome clf_trial_run(clf_device *device, const char *variant, double seconds);
 

@@ -11,26 +11,27 @@
 
 #define PANEL 16
 
+static const char *const names[CLF_BFLOAT_KINDS] = {
+    [CLF_BFLOAT_EMULATED] = "bfloat16-emulated", [CLF_BFLOAT_AVX512] = "bfloat16-avx512"};
+
 const char *clf_bfloat_name(clf_bfloat kind) {
-    static const char *const names[CLF_BFLOAT_KINDS] = {
-        [CLF_BFLOAT_EMULATED] = "bfloat16-emulated", [CLF_BFLOAT_AVX512] = "bfloat16-avx512"};
     return names[kind];
+}
+
+static bool is_candidate(const clf_device *device, int kind) {
+    const clf_caps *caps = clf_device_caps(device);
+    (void)kind;
+    return clf_device_profile(device)->lanes == 1 && caps->kind == CLF_DEVICE_CPU &&
+           caps->native_float_width >= 16;
 }
 
 clf_bfloat clf_linear_bfloat(clf_run *run) {
     clf_linear_state *state = clf_linear_state_get(run);
     if (!state) return CLF_BFLOAT_EMULATED;
     if (!state->bfloat_known) {
-        const clf_caps *caps = clf_device_caps(run->device);
-        const bool candidate = clf_device_profile(run->device)->lanes == 1 &&
-                               caps->kind == CLF_DEVICE_CPU && caps->native_float_width >= 16;
-        int kind = CLF_BFLOAT_KINDS - 1;
-        while (kind > CLF_BFLOAT_EMULATED &&
-               !(candidate && clf_trial_passed(run->device, clf_bfloat_name((clf_bfloat)kind))))
-            kind--;
-        state->bfloat = (clf_bfloat)kind;
+        state->bfloat =
+            (clf_bfloat)clf_trial_best(run->device, names, CLF_BFLOAT_KINDS, is_candidate);
         state->bfloat_known = true;
-        clf_log(CLF_LOG_DEBUG, "products of bfloat16: %s", clf_bfloat_name(state->bfloat));
     }
     return state->bfloat;
 }

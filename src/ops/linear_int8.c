@@ -104,17 +104,18 @@ void clf_linear_run_int8(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w,
     if (!given) clf_arena_rewind(epilogue.scratch, mark);
 }
 
+static const char *const names[CLF_INT8_KINDS] = {[CLF_INT8_PLAIN] = "int8-plain",
+                                                  [CLF_INT8_DOT] = "int8-dot",
+                                                  [CLF_INT8_MADDUBS] = "int8-maddubs",
+                                                  [CLF_INT8_VNNI256] = "int8-vnni256",
+                                                  [CLF_INT8_VNNI512] = "int8-vnni512"};
+
 const char *clf_int8_name(clf_int8 kind) {
-    static const char *const names[CLF_INT8_KINDS] = {[CLF_INT8_PLAIN] = "int8-plain",
-                                                      [CLF_INT8_DOT] = "int8-dot",
-                                                      [CLF_INT8_MADDUBS] = "int8-maddubs",
-                                                      [CLF_INT8_VNNI256] = "int8-vnni256",
-                                                      [CLF_INT8_VNNI512] = "int8-vnni512"};
     return names[kind];
 }
 
 // What is worth a trial: the instructions of CPUs where kernels are made for one.
-static bool is_candidate(const clf_device *device, clf_int8 kind) {
+static bool is_candidate(const clf_device *device, int kind) {
     if (clf_device_caps(device)->kind == CLF_DEVICE_EMULATOR) return false;
     if (kind == CLF_INT8_DOT) return clf_device_caps(device)->integer_dot;
     return clf_device_profile(device)->lanes == 1;
@@ -124,14 +125,8 @@ clf_int8 clf_linear_int8(clf_run *run) {
     clf_linear_state *state = clf_linear_state_get(run);
     if (!state) return CLF_INT8_PLAIN;
     if (!state->int8_known) {
-        int kind = CLF_INT8_KINDS - 1;
-        while (kind > CLF_INT8_PLAIN &&
-               !(is_candidate(run->device, (clf_int8)kind) &&
-                 clf_trial_passed(run->device, clf_int8_name((clf_int8)kind))))
-            kind--;
-        state->int8 = (clf_int8)kind;
+        state->int8 = (clf_int8)clf_trial_best(run->device, names, CLF_INT8_KINDS, is_candidate);
         state->int8_known = true;
-        clf_log(CLF_LOG_DEBUG, "products with int8 weights: %s", clf_int8_name(state->int8));
     }
     return state->int8;
 }

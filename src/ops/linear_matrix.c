@@ -87,13 +87,16 @@ clf_kernel_spec clf_linear_matrix_gradient(clf_matrix_unit unit, clf_tensor x, c
                                          {"WIDE", is_wide(x) && is_wide(dy)}}};
 }
 
+static const char *const names[CLF_MATRIX_UNITS] = {
+    [CLF_MATRIX_EMULATED] = "matrix-emulated", [CLF_MATRIX_NVIDIA] = "matrix-nvidia"};
+
 const char *clf_matrix_name(clf_matrix_unit unit) {
-    static const char *const names[CLF_MATRIX_UNITS] = {
-        [CLF_MATRIX_EMULATED] = "matrix-emulated", [CLF_MATRIX_NVIDIA] = "matrix-nvidia"};
     return names[unit];
 }
 
-static bool is_candidate(const clf_caps *caps) {
+static bool is_candidate(const clf_device *device, int unit) {
+    const clf_caps *caps = clf_device_caps(device);
+    (void)unit;
     return (caps->kind == CLF_DEVICE_DISCRETE_GPU || caps->kind == CLF_DEVICE_INTEGRATED_GPU) &&
            caps->local_is_real && caps->max_group >= 512;
 }
@@ -102,15 +105,9 @@ clf_matrix_unit clf_linear_matrix_unit(clf_run *run) {
     clf_linear_state *state = clf_linear_state_get(run);
     if (!state) return CLF_MATRIX_EMULATED;
     if (!state->unit_known) {
-        int unit = CLF_MATRIX_UNITS - 1;
-        const bool candidate = is_candidate(clf_device_caps(run->device));
-        while (
-            unit > CLF_MATRIX_EMULATED &&
-            !(candidate && clf_trial_passed(run->device, clf_matrix_name((clf_matrix_unit)unit))))
-            unit--;
-        state->unit = (clf_matrix_unit)unit;
+        state->unit =
+            (clf_matrix_unit)clf_trial_best(run->device, names, CLF_MATRIX_UNITS, is_candidate);
         state->unit_known = true;
-        clf_log(CLF_LOG_DEBUG, "matrix unit: %s", clf_matrix_name(state->unit));
     }
     return state->unit;
 }

@@ -23,7 +23,7 @@ typedef enum clf_activation {
 
 // Dropout without a stored mask: an element is made zero with probability `rate`, else divided by
 // 1 - rate. Element (r, c) of a matrix draws from Philox with the counter (c, r, site, step) and
-// the key `seed` (cl/prelude.cl), so that the gradient finds the same mask, on every device. `site`
+// the key `seed` (cl/dropout.cl), so that the gradient finds the same mask, on every device. `site`
 // (below 2^16) tells apart the places of one pass, `step` the passes. A zeroed struct is no
 // dropout.
 typedef struct clf_dropout {

@@ -13,7 +13,7 @@
 
 #define CLF_COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
-// The arguments of a kernel's DROPOUT_ARGUMENTS (prelude.cl); `site` is the dropout's unless a
+// The arguments of a kernel's DROPOUT_ARGUMENTS (cl/dropout.cl); `site` is the dropout's unless a
 // kernel has several.
 #define CLF_ARG_DROPOUT(d)                                                                         \
     clf_arg_int((int32_t)clf_dropout_below(d)), clf_arg_float(1.0f / (1.0f - (d).rate)),           \
