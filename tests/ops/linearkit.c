@@ -56,10 +56,8 @@ static clf_tensor aligned_view(opkit *kit, const linear_problem *p, const opkit_
     return t;
 }
 
-// A matrix unit's products are right within 2^-21, and terms + 2 in the bound are 2^-24 each.
-static void allow_unit(double *bound, size_t count, const linear_problem *p, int terms) {
-    for (size_t i = 0; p->gemm == CLF_GEMM_MATRIX && i < count; i++)
-        bound[i] *= 1 + 8.0 / (terms + 2);
+void linearkit_allow_unit(double *bound, size_t count, clf_gemm gemm, int terms) {
+    for (size_t i = 0; gemm == CLF_GEMM_MATRIX && i < count; i++) bound[i] *= 1 + 8.0 / (terms + 2);
 }
 
 // Makes of a factor what is multiplied.
@@ -103,7 +101,7 @@ void linearkit_multiply(clf_device *device, const linear_problem *p) {
     round_factor(p, x, p->rows, p->k), round_factor(p, w, p->n, p->k);
     ref_linear(expected, bound, x, w, p->bias ? bias : NULL, p->residual ? residual : NULL, p->rows,
                p->k, p->n, p->activation);
-    allow_unit(bound, count, p, p->k);
+    linearkit_allow_unit(bound, count, p->gemm, p->k);
     opkit_widen(bound, expected, count, p->y);
     opkit_compare(what, y, expected, bound, count);
     opkit_drop(&gx), opkit_drop(&gr), opkit_drop(&gb);
@@ -137,7 +135,7 @@ void linearkit_differentiate(clf_device *device, const linear_problem *p) {
     clf_weight_read(&kit.run, dw, out, kit.arena);
     round_factor(p, xt, p->k, p->rows), round_factor(p, dyt, p->n, p->rows);
     ref_linear(expected, bound, dyt, xt, NULL, NULL, p->n, p->rows, p->k, CLF_ACT_NONE);
-    allow_unit(bound, count, p, p->rows);
+    linearkit_allow_unit(bound, count, p->gemm, p->rows);
     opkit_compare(what, out, expected, bound, count);
     opkit_get(&kit, &gdb, sums);
     ref_linear(expected, bound, dyt, ones, NULL, NULL, p->n, p->rows, 1, CLF_ACT_NONE);

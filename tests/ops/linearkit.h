@@ -14,6 +14,10 @@ typedef struct linear_problem {
     clf_activation activation;
 } linear_problem;
 
+// A matrix unit's products are right within 2^-21, while terms + 2 in a float sum's bound are 2^-24
+// each.
+void linearkit_allow_unit(double *bound, size_t count, clf_gemm gemm, int terms);
+
 void linearkit_multiply(clf_device *device, const linear_problem *p);
 void linearkit_differentiate(clf_device *device, const linear_problem *p);
 
