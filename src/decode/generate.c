@@ -8,7 +8,7 @@
 #include "decode/cache.h"
 #include "device/launch.h"
 
-// With more, products take so long that launching them by themselves costs nothing.
+// With more on a GPU, products take so long that launching them by themselves costs nothing.
 #define CHAINED_ROWS 64
 
 struct clf_generator {
@@ -186,7 +186,7 @@ static void step(clf_run *run, stepper *s, const clf_search_row *rows, int count
     int position = clf_search_position(s->search);
     clf_tensor fed = feed(run, s, rows, count, position);
     clf_tensor origin = clf_tensor_rows(s->origin[position % 2], 0, count);
-    if (count <= CHAINED_ROWS) clf_chain_begin(run);
+    if (count <= CHAINED_ROWS || clf_device_profile(g->device)->lanes == 1) clf_chain_begin(run);
     clf_op_reorder(run, origin, s->origin[1 - position % 2], clf_tensor_rows(fed, 3, 1), position);
     if (position >= g->cache.positions) grow_cache(run, s, origin, position);
     clf_step next = {.ids = clf_tensor_rows(fed, 0, 1),

@@ -10,7 +10,8 @@
 enum {
     MAX_WORDS = 8192, // 64 KiB, which clf_write does not wait for
     MAX_KERNELS = 24, // different ones in a chain
-    MAX_PROGRAMS = 64
+    MAX_PROGRAMS = 64,
+    PATIENT_FLOPS = 25000000 // for as many a processor's unit gets one group more
 };
 
 typedef struct program {
@@ -29,6 +30,7 @@ struct clf_chain {
     clf_tensor memory; // (1, MAX_WORDS) of 8 bytes, as pairs of int32
     // What is recorded.
     int tasks, tickets, used; // launches, their tickets, words
+    double flops;
     int kernel_count, buffer_count;
     clf_kernel *kernels[MAX_KERNELS];
     struct clf_chunk *buffers[CLF_CHAIN_BUFFERS];
@@ -91,6 +93,7 @@ static program *get_program(clf_device *device, struct clf_chain *chain) {
 static void forget(struct clf_chain *chain) {
     chain->used = CLF_CHAIN_FIRST;
     chain->tasks = chain->tickets = 0;
+    chain->flops = 0;
     chain->kernel_count = chain->buffer_count = 0;
 }
 
@@ -162,14 +165,16 @@ static int add_arguments(struct clf_chain *chain, uint64_t *to, const clf_arg *a
 // few tickets for each compute unit. Groups of one column (., y, z) read the same and stay together
 // if there are columns enough. On a GPU a ticket for each unit, while the other half of the groups
 // waits for the next launch.
-static uint64_t ticket_size(const uint64_t groups[3], double bytes, uint64_t units, bool gpu) {
-    enum { BYTES = 1 << 16, TICKETS = 4 };
+static uint64_t ticket_size(const uint64_t groups[3], clf_cost cost, uint64_t units, bool gpu) {
+    enum { BYTES = 1 << 16, TICKETS = 4, FLOPS = 2000000 };
     if (gpu) return (groups[0] * groups[1] * groups[2] + units - 1) / units;
     const uint64_t columns = groups[1] * groups[2], all = groups[0] * columns;
     const uint64_t together = columns >= TICKETS * units ? groups[0] : 1, parts = all / together;
-    uint64_t size = 1 + (uint64_t)(BYTES * (double)parts / (bytes + 1));
+    uint64_t size = 1 + (uint64_t)(BYTES * (double)parts / (cost.bytes + 1));
     if (size > parts / (TICKETS * units)) size = parts / (TICKETS * units);
-    return together * (size > 0 ? size : 1);
+    size = together * (size > 0 ? size : 1);
+    const uint64_t most = 1 + (uint64_t)(FLOPS * (double)all / (cost.flops + 1));
+    return size < most ? size : most;
 }
 
 static bool record(clf_device *device, clf_kernel *k, clf_range range, clf_cost cost,
@@ -192,7 +197,7 @@ static bool record(clf_device *device, clf_kernel *k, clf_range range, clf_cost 
     task[1] = (uint64_t)(items == 1 ? CLF_CHAIN_HEAD + words : CLF_CHAIN_STRIDE);
     task[2] = (uint64_t)chain->tickets;
     task[4] = units;
-    task[8] = ticket_size(&task[5], cost.bytes, units, items > 1);
+    task[8] = ticket_size(&task[5], cost, units, items > 1);
     task[3] = (task[5] * task[6] * task[7] + task[8] - 1) / task[8];
     task[9] = (uint64_t)stream;
     task[10] = range.stream.from.offset * (uint64_t)clf_dtype_size(range.stream.from.dtype);
@@ -202,6 +207,7 @@ static bool record(clf_device *device, clf_kernel *k, clf_range range, clf_cost 
     task[14] = range.stream.length;
     chain->tasks++;
     chain->tickets += (int)task[3];
+    chain->flops += cost.flops;
     chain->used += (int)task[1];
     return true;
 }
@@ -276,9 +282,11 @@ static void launch_joined(clf_run *run, struct clf_chain *chain, program *p) {
     for (int i = 0; i < CLF_CHAIN_BUFFERS; i++)
         arguments[count++] = clf_arg_buffer(i < chain->buffer_count ? chain->buffers[i] : NULL);
     // More groups than compute units: a processor's driver may give several to one, and those that
-    // find nothing left end at once; on a GPU some wait while others work.
+    // find nothing left end at once. There are more for more work, because they run out of patience
+    // (cl/chain.cl) and the next ones go on. On a GPU some wait while others work.
     const size_t units = (size_t)run->device->caps.compute_units;
-    const clf_range range = {.groups = {(items == 1 ? 8 : 2) * units}, .local = {items}};
+    const size_t each = items == 1 ? 8 + (size_t)(chain->flops / PATIENT_FLOPS) : 2;
+    const clf_range range = {.groups = {each * units}, .local = {items}};
     clf_kernel_launch(run, &p->kernel, range, (clf_cost){0}, arguments, count);
 }
 
