@@ -163,8 +163,9 @@ static int add_arguments(struct clf_chain *chain, uint64_t *to, const clf_arg *a
 
 // Groups side by side that a ticket is for: enough work, in bytes, to make up for taking it, but a
 // few tickets for each compute unit. Groups of one column (., y, z) read the same and stay together
-// if there are columns enough. On a GPU a ticket for each unit, while the other half of the groups
-// waits for the next launch.
+// if there are columns enough; but at most so much work that nobody waits long for a launch's last
+// ticket. On a GPU a ticket for each unit, while the other half of the groups waits for the next
+// launch.
 static uint64_t ticket_size(const uint64_t groups[3], clf_cost cost, uint64_t units, bool gpu) {
     enum { BYTES = 1 << 16, TICKETS = 4, FLOPS = 2000000 };
     if (gpu) return (groups[0] * groups[1] * groups[2] + units - 1) / units;
