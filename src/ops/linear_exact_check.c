@@ -165,7 +165,8 @@ static double seconds_of(clf_run *run, clf_arena *arena, clf_gemm variant, int r
     return best;
 }
 
-// Whether it is right by `is_right`, and with `rows` not 0 faster than CLF_GEMM_PANEL at so many.
+// Whether it is right by `is_right`, and faster than CLF_GEMM_PANEL at each number of `rows`, which
+// a 0 ends.
 static bool passes(clf_run *run, clf_gemm gemm, bool (*is_right)(clf_run *, clf_arena *),
                    clf_dtype type, const int *rows) {
     clf_arena *arena = NULL;

@@ -9,7 +9,7 @@ typedef struct linear_problem {
     int rows, k, n;
     clf_dtype x, w, y; // and the residual's; of a gradient y is dy
     bool bias, residual, transpose;
-    clf_gemm gemm; // CLF_GEMM_PANEL: what the device prefers
+    clf_gemm gemm; // CLF_GEMM_PANEL: what the device prefers, but for a gradient with half x
     bool aligned;  // x and dy are tensors of their own, not views of others
     clf_activation activation;
 } linear_problem;
