@@ -199,6 +199,11 @@ static void run_widened(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, 
 }
 
 static void run_bfloat(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_linear e) {
+    const clf_amx amx = clf_linear_amx(run, CLF_GEMM_BFLOAT);
+    if (amx.parts > 0) {
+        clf_linear_run_amx(run, amx, y, x, w, e);
+        return;
+    }
     const clf_arena_mark mark = clf_arena_get_mark(e.scratch);
     const clf_tensor rows = clf_bfloat_rows(run, e.scratch, clf_linear_bfloat(run), x);
     const int columns = part_columns(w, clf_dtype_size(CLF_BF16));
@@ -277,7 +282,8 @@ static bool clblast_is_right(clf_device *device, clf_linear_state *state, int ro
 static clf_gemm choose(clf_run *run, int rows) {
     const char *option = clf_device_gemm_option(run->device);
     if (strcmp(option, "panel") == 0) return CLF_GEMM_PANEL;
-    if (strcmp(option, "clblast") != 0 && clf_linear_matrix_unit(run) != CLF_MATRIX_EMULATED)
+    if (strcmp(option, "clblast") != 0 && (!on_cpu(run->device) || rows >= CLF_AMX_ROWS) &&
+        clf_linear_matrix_unit(run) != CLF_MATRIX_EMULATED)
         return CLF_GEMM_MATRIX;
     clf_linear_state *state = clf_linear_state_get(run);
     if (!state) return CLF_GEMM_PANEL;
@@ -329,7 +335,9 @@ void clf_op_linear(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, clf_l
                                 (epilogue.activation != CLF_ACT_NONE && epilogue.residual.chunk &&
                                  same_place(y, epilogue.residual));
     if (variant == CLF_GEMM_CLBLAST && clblast_cannot) variant = CLF_GEMM_PANEL;
-    if (variant == CLF_GEMM_PANEL && epilogue.coarse &&
+    if (on_cpu(run->device) && variant == CLF_GEMM_MATRIX && w.data.dtype == CLF_I8)
+        variant = CLF_GEMM_PANEL;
+    if (variant != CLF_GEMM_CLBLAST && epilogue.coarse &&
         is_converted(run->device, y.rows, w, epilogue) && clf_linear_rounds(run))
         variant = CLF_GEMM_BFLOAT;
     clf_linear_run(run, variant, y, x, w, epilogue);

@@ -59,6 +59,7 @@ void clf_linear_stream(clf_range *range, clf_weight w, int columns);
 typedef enum clf_matrix_unit {
     CLF_MATRIX_EMULATED, // runs anywhere, for tests only
     CLF_MATRIX_NVIDIA,
+    CLF_MATRIX_AMX, // of a CPU (ops/linear_amx.c)
     CLF_MATRIX_UNITS
 } clf_matrix_unit;
 
@@ -100,8 +101,10 @@ void clf_linear_run_int8(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w,
 
 // Products of bfloat16 (ops/linear_bfloat.c): BFLOAT of cl/bfloat.cl.
 typedef enum clf_bfloat {
-    CLF_BFLOAT_EMULATED, // runs on any CPU, for tests only
+    CLF_BFLOAT_EMULATED,     // runs on any CPU, for tests only
+    CLF_BFLOAT_AMX_EMULATED, // likewise
     CLF_BFLOAT_AVX512,
+    CLF_BFLOAT_AMX, // ops/linear_amx.c: rounds factors in the product
     CLF_BFLOAT_KINDS
 } clf_bfloat;
 
@@ -120,6 +123,29 @@ clf_weight clf_bfloat_take(clf_run *run, clf_arena *arena, int k, int n);
 void clf_bfloat_pair(clf_run *run, clf_bfloat kind, clf_weight to, clf_weight w);
 void clf_bfloat_multiply(clf_run *run, clf_bfloat kind, clf_tensor y, clf_tensor rows, clf_weight w,
                          clf_linear epilogue);
+// ---- tile registers of AMX (ops/linear_amx.c, cl/linear_amx.cl) ---------------------------------
+
+// A factor is rounded to bfloat16 (`parts` 1), or the sum of three of them (3), with which a product
+// is as right as one of floats. 0: not these kernels.
+typedef struct clf_amx {
+    int parts;
+    bool emulated;
+} clf_amx;
+
+#define CLF_AMX_ROWS 256 // from which on copying the factors for 3 parts pays
+
+// Asks the system, once for the process, to let it use these registers: false if there are none.
+bool clf_amx_is_allowed(void);
+// What CLF_GEMM_MATRIX and CLF_GEMM_BFLOAT are on this device, as far as they are these kernels.
+clf_amx clf_linear_amx(clf_run *run, clf_gemm variant);
+// clf_op_linear with a weight of float or half.
+void clf_linear_run_amx(clf_run *run, clf_amx amx, clf_tensor y, clf_tensor x, clf_weight w,
+                        clf_linear epilogue);
+// As clf_linear_matrix_tile; blocks may be any multiple of `rows` high and up to `columns` wide.
+clf_matrix_tile clf_linear_amx_tile(const clf_device *device, clf_amx amx);
+clf_kernel_spec clf_linear_amx_gradient(const clf_device *device, clf_amx amx, clf_tensor x,
+                                        clf_tensor dy);
+
 // As clf_linear_check_matrix.
 bool clf_linear_check_bfloat(clf_run *run, clf_bfloat kind, bool faster);
 

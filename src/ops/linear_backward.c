@@ -12,6 +12,7 @@
 // How cl/linear_backward.cl is built and how dw is cut: see there.
 typedef struct gradient_plan {
     clf_gemm variant; // CLF_GEMM_MATRIX: the next two lines are not what its kernel is built with
+    clf_amx amx;      // nor with these kernels
     int bfloat;       // BFLOAT
     int vector, tile_rows, tile_columns; // VW, MR, NC
     int rows, columns, ks, lanes;        // RB, NB, KB, WX
@@ -56,6 +57,13 @@ static void plan_gpu(const clf_caps *caps, gradient_plan *plan) {
     plan->columns = plan->tile_columns * plan->lanes;
 }
 
+static void plan_amx(const clf_device *device, gradient_plan *plan) {
+    const clf_matrix_tile tile = clf_linear_amx_tile(device, plan->amx);
+    plan->tile_rows = plan->tile_columns = tile.rows;
+    plan->columns = tile.columns;
+    plan->lanes = tile.items;
+}
+
 // n cut into equal blocks of at most `most`, each a multiple of `unit`.
 static int equal_block(int n, int most, int unit) {
     const int blocks = clf_ceil_divide(n, most);
@@ -96,14 +104,15 @@ static void cut(const clf_device *device, gradient_plan *plan, int rows, int k, 
 static gradient_plan make_plan(clf_run *run, clf_gemm variant, int rows, int k, int n) {
     const clf_device *device = run->device;
     const clf_caps *caps = clf_device_caps(device);
-    gradient_plan plan;
+    gradient_plan plan = {.amx = clf_linear_amx(run, variant)};
     if (on_cpu(device))
         plan_cpu(caps, &plan);
     else
         plan_gpu(caps, &plan);
+    if (plan.amx.parts > 0) plan_amx(device, &plan);
     plan.variant = variant;
     plan.bfloat = variant == CLF_GEMM_BFLOAT ? clf_bfloat_define(clf_linear_bfloat(run)) : 0;
-    if (variant == CLF_GEMM_MATRIX) {
+    if (variant == CLF_GEMM_MATRIX && plan.amx.parts == 0) {
         const clf_matrix_tile tile = clf_linear_matrix_tile();
         plan.lanes = tile.items;
         plan.k_block = tile.rows;
@@ -135,7 +144,8 @@ static clf_kernel_spec gradient_spec(const clf_device *device, const gradient_pl
 static void launch_gradient(clf_run *run, const gradient_plan *plan, clf_weight dw, clf_tensor db,
                             clf_tensor x, clf_tensor dy, clf_tensor parts) {
     const clf_kernel_spec spec =
-        plan->variant == CLF_GEMM_MATRIX
+        plan->amx.parts > 0 ? clf_linear_amx_gradient(run->device, plan->amx, x, dy)
+        : plan->variant == CLF_GEMM_MATRIX
             ? clf_linear_matrix_gradient(clf_linear_matrix_unit(run), x, dy)
             : gradient_spec(run->device, plan, "weight_gradient",
                             clf_is_half(x) + 2 * clf_is_half(dy));
@@ -230,11 +240,11 @@ void clf_linear_backward_run(clf_run *run, clf_gemm variant, clf_weight dw, clf_
 void clf_op_linear_backward(clf_run *run, clf_weight dw, clf_tensor db, clf_tensor x, clf_tensor dy,
                             clf_arena *scratch) {
     const clf_gemm best = clf_linear_variant(run->device, x.rows, dw.k, dw.n);
-    const bool coarse = best != CLF_GEMM_MATRIX && clf_is_half(x) && clf_linear_rounds(run);
+    const bool coarse = on_cpu(run->device) && clf_is_half(x) && clf_linear_rounds(run);
     clf_linear_backward_run(run,
-                            best == CLF_GEMM_MATRIX ? best
-                            : coarse                ? CLF_GEMM_BFLOAT
-                                                    : CLF_GEMM_PANEL,
+                            coarse                    ? CLF_GEMM_BFLOAT
+                            : best == CLF_GEMM_MATRIX ? best
+                                                      : CLF_GEMM_PANEL,
                             dw, db, x, dy, scratch);
 }
 

@@ -12,7 +12,10 @@
 #define PANEL 16
 
 static const char *const names[CLF_BFLOAT_KINDS] = {
-    [CLF_BFLOAT_EMULATED] = "bfloat16-emulated", [CLF_BFLOAT_AVX512] = "bfloat16-avx512"};
+    [CLF_BFLOAT_EMULATED] = "bfloat16-emulated",
+    [CLF_BFLOAT_AMX_EMULATED] = "bfloat16-amx-emulated",
+    [CLF_BFLOAT_AVX512] = "bfloat16-avx512",
+    [CLF_BFLOAT_AMX] = "bfloat16-amx"};
 
 const char *clf_bfloat_name(clf_bfloat kind) {
     return names[kind];
@@ -20,9 +23,9 @@ const char *clf_bfloat_name(clf_bfloat kind) {
 
 static bool is_candidate(const clf_device *device, int kind) {
     const clf_caps *caps = clf_device_caps(device);
-    (void)kind;
     return clf_device_profile(device)->lanes == 1 && caps->kind == CLF_DEVICE_CPU &&
-           caps->native_float_width >= 16;
+           caps->native_float_width >= 16 && kind != CLF_BFLOAT_AMX_EMULATED &&
+           (kind != CLF_BFLOAT_AMX || clf_amx_is_allowed());
 }
 
 clf_bfloat clf_linear_bfloat(clf_run *run) {

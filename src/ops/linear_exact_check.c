@@ -182,11 +182,12 @@ static bool passes(clf_run *run, clf_gemm gemm, bool (*is_right)(clf_run *, clf_
 
 bool clf_linear_check_matrix(clf_run *run, clf_matrix_unit unit, bool faster) {
     clf_linear_state *state = clf_linear_state_get(run);
-    if (!state) return false;
+    if (!state || (unit == CLF_MATRIX_AMX && !clf_amx_is_allowed())) return false;
     state->unit = unit;
     state->unit_known = true;
+    const int few = unit == CLF_MATRIX_AMX ? CLF_AMX_ROWS : 64;
     return passes(run, CLF_GEMM_MATRIX, matrix_is_right, CLF_F32,
-                  faster ? (const int[]){64, 1024, 0} : (const int[]){0});
+                  faster ? (const int[]){few, 1024, 0} : (const int[]){0});
 }
 
 static bool bfloat_is_right(clf_run *run, clf_arena *arena) {
@@ -197,7 +198,7 @@ static bool bfloat_is_right(clf_run *run, clf_arena *arena) {
 
 bool clf_linear_check_bfloat(clf_run *run, clf_bfloat kind, bool faster) {
     clf_linear_state *state = clf_linear_state_get(run);
-    if (!state) return false;
+    if (!state || (kind == CLF_BFLOAT_AMX && !clf_amx_is_allowed())) return false;
     state->bfloat = kind;
     state->bfloat_known = true;
     return passes(run, CLF_GEMM_BFLOAT, bfloat_is_right, CLF_F16,

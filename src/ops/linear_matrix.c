@@ -49,6 +49,11 @@ static bool is_wide(clf_tensor x) {
 
 void clf_linear_run_matrix(clf_run *run, clf_matrix_unit unit, clf_tensor y, clf_tensor x,
                            clf_weight w, clf_linear e) {
+    const clf_amx amx = clf_linear_amx(run, CLF_GEMM_MATRIX);
+    if (amx.parts > 0) {
+        clf_linear_run_amx(run, amx, y, x, w, e);
+        return;
+    }
     const plan p = plan_for(run->device, y.rows, w.k, w.n);
     const clf_kernel_spec spec = {
         .file = "linear_matrix",
@@ -88,7 +93,9 @@ clf_kernel_spec clf_linear_matrix_gradient(clf_matrix_unit unit, clf_tensor x, c
 }
 
 static const char *const names[CLF_MATRIX_UNITS] = {
-    [CLF_MATRIX_EMULATED] = "matrix-emulated", [CLF_MATRIX_NVIDIA] = "matrix-nvidia"};
+    [CLF_MATRIX_EMULATED] = "matrix-emulated",
+    [CLF_MATRIX_NVIDIA] = "matrix-nvidia",
+    [CLF_MATRIX_AMX] = "matrix-amx"};
 
 const char *clf_matrix_name(clf_matrix_unit unit) {
     return names[unit];
@@ -96,7 +103,9 @@ const char *clf_matrix_name(clf_matrix_unit unit) {
 
 static bool is_candidate(const clf_device *device, int unit) {
     const clf_caps *caps = clf_device_caps(device);
-    (void)unit;
+    if (unit == CLF_MATRIX_AMX)
+        return clf_device_profile(device)->lanes == 1 && caps->kind == CLF_DEVICE_CPU &&
+               caps->native_float_width >= 16 && clf_amx_is_allowed();
     return (caps->kind == CLF_DEVICE_DISCRETE_GPU || caps->kind == CLF_DEVICE_INTEGRATED_GPU) &&
            caps->local_is_real && caps->max_group >= 512;
 }
