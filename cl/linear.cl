@@ -13,6 +13,7 @@
 //   FMA 1: the device promises that fma() is fast or right; 0: mad(), which may be fused too
 //   ACT clf_activation (prelude.cl)
 //   HALF what is half: 1 x, 2 y and residual, 4 w; added up
+//   PACKED 1: row_stride is 16
 //   INT8 1: w is int8, times `scales` (1, N), which are padded to whole panels
 //   DOT  not 0: the kernel for weights and inputs that are multiplied four or two at a time instead,
 //        see below
@@ -31,6 +32,9 @@
 #endif
 #ifndef FMA
 #define FMA 1
+#endif
+#ifndef PACKED
+#define PACKED 0
 #endif
 #ifndef INT8
 #define INT8 0
@@ -75,26 +79,40 @@
 #define FIRST_ROW ((int)(get_group_id(2) * get_num_groups(0) + get_group_id(0)) * MR)
 
 // A group brings the panels that come next into the cache while it works, or its share of them if
-// there are groups for other rows: FETCH_BEGIN before a loop of `steps` steps, each of which reads
-// `unit` elements of a panel, and FETCH_STEP in it. They use column, n, w and panel_stride.
+// there are groups for other rows: EACH_STEP(first, last, unit, multiply) is a loop of multiply(k, at),
+// each of which reads `unit` elements from `at` on of every panel. It uses column, n, w, panels and
+// panel_stride. As few other instructions as can be: they take a CPU's turns to multiply.
+#define STEPS(first, last, unit, multiply, fetch)                                                  \
+    for (size_t k = (size_t)(first), at = (unit)*k; k < (size_t)(last); k++, at += (unit)) {       \
+        multiply(k, at)                                                                            \
+        fetch                                                                                      \
+    }
 #if FETCHES && LANES == 1 && NC >= 16
-#define FETCH_BEGIN(steps)                                                                         \
-    const bool alone = get_num_groups(0) == 1;                                                     \
+#define FETCH_PANELS                                                                               \
+    UNROLL                                                                                         \
+    for (int v = 0; v < NV; v += 16 / VW) FETCH((size_t)(panels[v] + at) + ahead);
+#define FETCH_SHARE                                                                                \
+    FETCH(share);                                                                                  \
+    share += pace;
+#define EACH_STEP(first, last, unit, multiply)                                                     \
     const int next = max(min(column + NC, ((n + 15) & ~15) - NC), 0);                              \
-    __global const W *coming = w + panel_stride * (ulong)(next >> 4);                              \
-    const uint pace = ((uint)NC << 12) / (uint)get_num_groups(0);                                  \
-    uint line = (uint)get_group_id(0) * (uint)(steps)*pace;
-#define FETCH_STEP(step, unit)                                                                     \
-    if (alone) {                                                                                   \
-        UNROLL                                                                                     \
-        for (int v = 0; v < NC / 16; v++) FETCH(coming + panel_stride * v + (unit) * (step));      \
+    const size_t coming = (size_t)(w + panel_stride * (ulong)(next >> 4));                         \
+    if (get_num_groups(0) == 1) {                                                                  \
+        const size_t ahead = coming - (size_t)panels[0];                                           \
+        STEPS(first, last, unit, multiply, FETCH_PANELS)                                           \
     } else {                                                                                       \
-        FETCH(coming + (unit) * (line >> 16));                                                     \
-        line += pace;                                                                              \
+        const size_t pace = (NC * sizeof(*panels[0]) - 1) / get_num_groups(0) + 1;                 \
+        size_t share = coming + pace * (get_group_id(0) * (size_t)((last) - (first)));             \
+        STEPS(first, last, unit, multiply, FETCH_SHARE)                                            \
     }
 #else
-#define FETCH_BEGIN(steps)
-#define FETCH_STEP(step, unit)
+#define EACH_STEP(first, last, unit, multiply) STEPS(first, last, unit, multiply, )
+#endif
+
+#if PACKED
+#define ROW_STRIDE 16
+#else
+#define ROW_STRIDE row_stride
 #endif
 
 #if FMA
@@ -149,7 +167,6 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
         panels[v] = w + panel_stride * (ulong)(from >> 4) + (from & 15);
     }
 
-    FETCH_BEGIN(k_count)
     floatv sum[MR][NV];
 #pragma unroll
     for (int r = 0; r < MR; r++) {
@@ -169,18 +186,17 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
         const int first = slice * slice_length, last = end;
 #define VALUE(r, k) GET(X, rows[r], k)
 #endif
-        for (int k = first; k < last; k++) {
-            floatv columns[NV];
-#pragma unroll
-            for (int v = 0; v < NV; v++) columns[v] = LOAD_WEIGHTS(panels[v] + row_stride * k);
-            FETCH_STEP(k, row_stride)
-#pragma unroll
-            for (int r = 0; r < MR; r++) {
-                const float value = VALUE(r, k);
-#pragma unroll
-                for (int v = 0; v < NV; v++) sum[r][v] = MULADD(value, columns[v], sum[r][v]);
-            }
-        }
+#define MULTIPLY(k, at)                                                                            \
+    floatv columns[NV];                                                                            \
+    UNROLL                                                                                         \
+    for (int v = 0; v < NV; v++) columns[v] = LOAD_WEIGHTS(panels[v] + at);                        \
+    UNROLL                                                                                         \
+    for (int r = 0; r < MR; r++) {                                                                 \
+        const float value = VALUE(r, k);                                                           \
+        UNROLL                                                                                     \
+        for (int v = 0; v < NV; v++) sum[r][v] = MULADD(value, columns[v], sum[r][v]);             \
+    }
+        EACH_STEP(first, last, ROW_STRIDE, MULTIPLY)
     }
 
 #if KL > 1
@@ -302,19 +318,17 @@ __kernel void linear_dot(TENSOR(Y, y), const ulong y_stride, TENSOR(const Q, q),
 #pragma unroll
         for (int v = 0; v < NV; v++) sum[r][v] = (sumv)(-too_much);
     }
-    FETCH_BEGIN(steps)
-    for (int k = 0; k < steps; k++) {
-        intv columns[NV];
-#pragma unroll
-        for (int v = 0; v < NV; v++) columns[v] = *(__global const intv *)(panels[v] + 16 * k);
-        FETCH_STEP(k, 64 / sizeof(W))
-#pragma unroll
-        for (int r = 0; r < MR; r++) {
-            const int value = rows[r][k];
-#pragma unroll
-            for (int v = 0; v < NV; v++) sum[r][v] = DOT_STEP(sum[r][v], columns[v], value);
-        }
+#define MULTIPLY(k, at)                                                                            \
+    intv columns[NV];                                                                              \
+    UNROLL                                                                                         \
+    for (int v = 0; v < NV; v++) columns[v] = *(__global const intv *)(panels[v] + at);            \
+    UNROLL                                                                                         \
+    for (int r = 0; r < MR; r++) {                                                                 \
+        const int value = rows[r][k];                                                              \
+        UNROLL                                                                                     \
+        for (int v = 0; v < NV; v++) sum[r][v] = DOT_STEP(sum[r][v], columns[v], value);           \
     }
+    EACH_STEP(0, steps, 16, MULTIPLY)
 #pragma unroll
     for (int r = 0; r < MR; r++) {
 #pragma unroll

@@ -28,7 +28,7 @@ static bool same_place(clf_tensor a, clf_tensor b) {
 
 // `types`: HALF of cl/linear.cl, and 8 for a weight of int8.
 static clf_kernel_spec panel_spec(const clf_linear_state *state, clf_device *device, clf_tile tile,
-                                  int lanes, clf_activation activation, int types) {
+                                  int lanes, bool packed, clf_activation activation, int types) {
     return (clf_kernel_spec){.file = "linear",
                              .kernel = "linear",
                              .defines = {{"VW", state->tuning.vector},
@@ -37,6 +37,7 @@ static clf_kernel_spec panel_spec(const clf_linear_state *state, clf_device *dev
                                          {"WX", lanes},
                                          {"KL", state->tuning.slices},
                                          {"FMA", clf_device_caps(device)->fma},
+                                         {"PACKED", packed},
                                          {"ACT", activation},
                                          {"HALF", types & 7},
                                          {"INT8", types >> 3}}};
@@ -49,7 +50,7 @@ static int fitting_lanes(clf_run *run, clf_linear_state *state, int row_class, c
     short *known = &state->lanes[row_class][tile.rows][activation][types];
     while (*known == 0) {
         const clf_kernel_spec spec =
-            panel_spec(state, run->device, tile, tile.lanes, activation, types);
+            panel_spec(state, run->device, tile, tile.lanes, false, activation, types);
         const int most = clf_kernel_max_group(run, &spec);
         if (run->status != CLF_OK) return 1;
         if (tile.lanes == 1 || tile.lanes * state->tuning.slices <= most)
@@ -123,7 +124,8 @@ static void run_panel(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w, cl
     const int types = clf_is_half(x) + 2 * clf_is_half(y) + 4 * clf_is_half(w.data) +
                       8 * (w.data.dtype == CLF_I8);
     const int lanes = fitting_lanes(run, state, row_class, tile, e.activation, types);
-    const clf_kernel_spec spec = panel_spec(state, run->device, tile, lanes, e.activation, types);
+    const clf_kernel_spec spec =
+        panel_spec(state, run->device, tile, lanes, w.row_stride == 16, e.activation, types);
     clf_range range = clf_linear_range(run->device, y.rows, tile.rows,
                                        (size_t)clf_dtype_size(x.dtype) * (size_t)w.k,
                                        clf_ceil_divide(clf_ceil_divide(w.n, tile.columns), lanes));

@@ -11,11 +11,11 @@
 
 #define PANEL 16
 
-static const char *const names[CLF_BFLOAT_KINDS] = {
-    [CLF_BFLOAT_EMULATED] = "bfloat16-emulated",
-    [CLF_BFLOAT_AMX_EMULATED] = "bfloat16-amx-emulated",
-    [CLF_BFLOAT_AVX512] = "bfloat16-avx512",
-    [CLF_BFLOAT_AMX] = "bfloat16-amx"};
+static const char *const names[CLF_BFLOAT_KINDS] = {[CLF_BFLOAT_EMULATED] = "bfloat16-emulated",
+                                                    [CLF_BFLOAT_AMX_EMULATED] =
+                                                        "bfloat16-amx-emulated",
+                                                    [CLF_BFLOAT_AVX512] = "bfloat16-avx512",
+                                                    [CLF_BFLOAT_AMX] = "bfloat16-amx"};
 
 const char *clf_bfloat_name(clf_bfloat kind) {
     return names[kind];
