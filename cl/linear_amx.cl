@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // `linear` of cl/linear.cl and `weight_gradient` of cl/linear_backward.cl, with the same arguments, on
-// the tile registers of AMX: see cl/amx.cl.
+// the tile registers of AMX: see cl/amx_bfloat.cl.
 //
 // A group (rows, columns) of `linear` computes its share of y, KB terms at a time: it copies so much
 // of w, then for each EDGE rows so much of x, and multiplies one by the other.
@@ -25,7 +25,7 @@
 #define SUMS RB
 #endif
 
-#include "amx.cl"
+#include "amx_bfloat.cl"
 #include "finish.cl"
 
 #if HALF & 1
@@ -77,7 +77,7 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
     const int first_row = (int)get_group_id(0) * row_block, end = min(m, first_row + row_block);
     const int column = (int)get_group_id(1) * column_block, columns = min(column_block, n - column);
     w += panel_stride * (ulong)(column >> 4);
-    begin_products();
+    begin_tiles(16, 16, 16);
     for (int k = 0; k < k_count; k += KB) {
         const int count = min(KB, k_count - k);
         for (int c = 0; c < columns; c += EDGE)
@@ -96,7 +96,7 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
             }
         }
     }
-    end_products();
+    end_tiles();
 }
 
 // The second factor is dy, whose elements have the type that `linear` writes.
@@ -138,7 +138,7 @@ __kernel void weight_gradient(TENSOR(float, dw), const ulong panel_stride, const
     const int columns = min(column_block, n - column);
     const int k_begin = (int)get_group_id(1) * k_block, k_end = min(k_count, k_begin + k_block);
     const int end = min(rows, (slice + 1) * slice_rows);
-    begin_products();
+    begin_tiles(16, 16, 16);
     for (int row = slice * slice_rows; row < end; row += KB) {
         const int count = min(KB, end - row), steps = STEPS(count);
         for (int c = 0; c < columns; c += EDGE) {
@@ -161,5 +161,5 @@ __kernel void weight_gradient(TENSOR(float, dw), const ulong panel_stride, const
             }
         }
     }
-    end_products();
+    end_tiles();
 }

@@ -10,7 +10,7 @@
 #include "ops/linear.h"
 #include "ops/shape.h"
 
-enum { EDGE = 32 }; // of cl/amx.cl
+enum { EDGE = 32 }; // of cl/amx_bfloat.cl
 
 // RB, NB and KB of cl/linear_amx.cl.
 typedef struct blocks {

@@ -6,9 +6,12 @@
 #include "ops/shape.h"
 #include "ops/tuning.h"
 
+#define AMX_ROWS 16 // from which on CLF_INT8_AMX uses tile registers
+
 // As many sums as the registers hold; a GPU's work-items stand side by side.
 static clf_dot_tile tile_of(clf_run *run, clf_int8 kind) {
     switch (kind) {
+    case CLF_INT8_AMX:
     case CLF_INT8_VNNI512: return (clf_dot_tile){16, 12, 32, 1};
     case CLF_INT8_VNNI256:
     case CLF_INT8_MADDUBS: return (clf_dot_tile){8, 4, 16, 1};
@@ -41,25 +44,14 @@ clf_quantized clf_op_quantize(clf_run *run, clf_arena *arena, clf_tensor x, clf_
     return to;
 }
 
-void clf_linear_dot(clf_run *run, const clf_dot *dot, clf_tensor y, clf_tensor q, clf_weight w,
-                    clf_linear e) {
-    const clf_dot_tile *t = &dot->tile;
-    const int tile_rows = clf_linear_tile_rows(y.rows, t->rows);
+// A launch of a kernel linear_dot, whose groups compute so many rows and columns.
+static void launch_dot(clf_run *run, const clf_kernel_spec *spec, int tile_rows, int columns,
+                       int lanes, clf_tensor y, clf_tensor q, clf_weight w, clf_linear e) {
     const int row_bytes = q.cols * clf_dtype_size(q.dtype);
-    const clf_kernel_spec spec = {.file = "linear",
-                                  .kernel = "linear_dot",
-                                  .defines = {{"VW", t->vector},
-                                              {"MR", tile_rows},
-                                              {"NC", t->columns},
-                                              {"WX", t->lanes},
-                                              {"ACT", e.activation},
-                                              {"HALF", 2 * clf_is_half(y)},
-                                              {"DOT", dot->kind},
-                                              {"OFFSET", dot->offset}}};
     clf_range range = clf_linear_range(run->device, y.rows, tile_rows, (size_t)row_bytes,
-                                       clf_ceil_divide(w.n, t->columns * t->lanes));
-    range.local[0] = (size_t)t->lanes;
-    clf_linear_stream(&range, w, t->columns * t->lanes);
+                                       clf_ceil_divide(w.n, columns));
+    range.local[0] = (size_t)lanes;
+    clf_linear_stream(&range, w, columns);
     const double m = y.rows, k = w.k, n = w.n;
     const clf_cost cost = {.bytes = clf_dtype_size(q.dtype) * (m * k + k * n) +
                                     clf_dtype_size(y.dtype) * m * n,
@@ -80,12 +72,46 @@ void clf_linear_dot(clf_run *run, const clf_dot *dot, clf_tensor y, clf_tensor q
         clf_arg_int(row_bytes / 4),
         clf_arg_int(w.n),
     };
-    clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
+    clf_launch(run, spec, range, cost, arguments, CLF_COUNT(arguments));
+}
+
+void clf_linear_dot(clf_run *run, const clf_dot *dot, clf_tensor y, clf_tensor q, clf_weight w,
+                    clf_linear e) {
+    const clf_dot_tile *t = &dot->tile;
+    const int tile_rows = clf_linear_tile_rows(y.rows, t->rows);
+    const clf_kernel_spec spec = {.file = "linear",
+                                  .kernel = "linear_dot",
+                                  .defines = {{"VW", t->vector},
+                                              {"MR", tile_rows},
+                                              {"NC", t->columns},
+                                              {"WX", t->lanes},
+                                              {"ACT", e.activation},
+                                              {"HALF", 2 * clf_is_half(y)},
+                                              {"DOT", dot->kind},
+                                              {"OFFSET", dot->offset}}};
+    launch_dot(run, &spec, tile_rows, t->columns * t->lanes, t->lanes, y, q, w, e);
+}
+
+static void multiply_tiles(clf_run *run, clf_tensor y, clf_weight w, clf_linear e) {
+    enum { ROWS = 32, COLUMNS = 64 };
+    const bool emulated = w.int8 == CLF_INT8_AMX_EMULATED;
+    const clf_kernel_spec spec = {
+        .file = "linear_dot_amx",
+        .kernel = "linear_dot",
+        .defines = {{"VW", 16}, {"NC", COLUMNS}, {"AMX", emulated ? 2 : 1}, {"ACT", e.activation}}};
+    launch_dot(run, &spec, ROWS, COLUMNS, 1, y, e.quantized.rows, w, e);
 }
 
 static void multiply(clf_run *run, clf_tensor y, clf_weight w, clf_linear e) {
-    static const int kinds[CLF_INT8_KINDS] = {
-        [CLF_INT8_VNNI512] = 1, [CLF_INT8_VNNI256] = 2, [CLF_INT8_MADDUBS] = 3, [CLF_INT8_DOT] = 4};
+    static const int kinds[CLF_INT8_KINDS] = {[CLF_INT8_AMX] = 1,
+                                              [CLF_INT8_VNNI512] = 1,
+                                              [CLF_INT8_VNNI256] = 2,
+                                              [CLF_INT8_MADDUBS] = 3,
+                                              [CLF_INT8_DOT] = 4};
+    if (w.int8 == CLF_INT8_AMX_EMULATED || (w.int8 == CLF_INT8_AMX && y.rows >= AMX_ROWS)) {
+        multiply_tiles(run, y, w, e);
+        return;
+    }
     const clf_dot dot = {tile_of(run, w.int8), kinds[w.int8], clf_int8_offset(w.int8)};
     clf_linear_dot(run, &dot, y, e.quantized.rows, w, e);
 }
@@ -104,11 +130,11 @@ void clf_linear_run_int8(clf_run *run, clf_tensor y, clf_tensor x, clf_weight w,
     if (!given) clf_arena_rewind(epilogue.scratch, mark);
 }
 
-static const char *const names[CLF_INT8_KINDS] = {[CLF_INT8_PLAIN] = "int8-plain",
-                                                  [CLF_INT8_DOT] = "int8-dot",
-                                                  [CLF_INT8_MADDUBS] = "int8-maddubs",
-                                                  [CLF_INT8_VNNI256] = "int8-vnni256",
-                                                  [CLF_INT8_VNNI512] = "int8-vnni512"};
+static const char *const names[CLF_INT8_KINDS] = {
+    [CLF_INT8_PLAIN] = "int8-plain",     [CLF_INT8_AMX_EMULATED] = "int8-amx-emulated",
+    [CLF_INT8_DOT] = "int8-dot",         [CLF_INT8_MADDUBS] = "int8-maddubs",
+    [CLF_INT8_VNNI256] = "int8-vnni256", [CLF_INT8_VNNI512] = "int8-vnni512",
+    [CLF_INT8_AMX] = "int8-amx"};
 
 const char *clf_int8_name(clf_int8 kind) {
     return names[kind];
@@ -118,6 +144,8 @@ const char *clf_int8_name(clf_int8 kind) {
 static bool is_candidate(const clf_device *device, int kind) {
     if (clf_device_caps(device)->kind == CLF_DEVICE_EMULATOR) return false;
     if (kind == CLF_INT8_DOT) return clf_device_caps(device)->integer_dot;
+    if (kind == CLF_INT8_AMX_EMULATED || (kind == CLF_INT8_AMX && !clf_amx_is_allowed()))
+        return false;
     return clf_device_profile(device)->lanes == 1;
 }
 

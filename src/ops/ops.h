@@ -36,11 +36,13 @@ typedef struct clf_dropout {
 
 // How products with int8 weights are computed, all but the first with int8 inputs (cl/linear.cl).
 typedef enum clf_int8 {
-    CLF_INT8_PLAIN,   // weights become float in the loop; any device
-    CLF_INT8_DOT,     // cl_khr_integer_dot_product
-    CLF_INT8_MADDUBS, // AVX2
-    CLF_INT8_VNNI256, // AVX-VNNI
-    CLF_INT8_VNNI512, // AVX-512 VNNI
+    CLF_INT8_PLAIN,        // weights become float in the loop; any device
+    CLF_INT8_AMX_EMULATED, // on any CPU, for tests only
+    CLF_INT8_DOT,          // cl_khr_integer_dot_product
+    CLF_INT8_MADDUBS,      // AVX2
+    CLF_INT8_VNNI256,      // AVX-VNNI
+    CLF_INT8_VNNI512,      // AVX-512 VNNI
+    CLF_INT8_AMX,          // tile registers for many rows, AVX-512 VNNI for few
     CLF_INT8_KINDS
 } clf_int8;
 

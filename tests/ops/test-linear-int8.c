@@ -22,6 +22,8 @@ typedef struct problem {
 static bool is_there(clf_device *device, clf_int8 kind) {
     const bool cpu = clf_device_profile(device)->lanes == 1;
     if (kind == CLF_INT8_PLAIN) return true;
+    if (kind == CLF_INT8_AMX_EMULATED) return cpu;
+    if (kind == CLF_INT8_AMX && !clf_amx_is_allowed()) return false;
     if (kind == CLF_INT8_DOT ? !clf_device_caps(device)->integer_dot : !cpu) return false;
     return clf_trial_passed(device, clf_int8_name(kind));
 }
@@ -88,11 +90,11 @@ static void multiply(clf_device *device, const problem *p) {
 }
 
 static void products_on(clf_device *device) {
-    static const int sizes[][3] = {
-        {1, 1, 1}, {1, 64, 48}, {5, 35, 33}, {13, 130, 100}, {40, 9, 17}};
+    static const int sizes[][3] = {{1, 1, 1},      {1, 64, 48}, {5, 35, 33},
+                                   {13, 130, 100}, {40, 9, 17}, {83, 192, 150}};
     for (int kind = 0; kind < CLF_INT8_KINDS; kind++) {
         if (!is_there(device, (clf_int8)kind)) continue;
-        for (int i = 0; i < 5; i++) {
+        for (int i = 0; i < 6; i++) {
             const problem p = {.rows = sizes[i][0],
                                .k = sizes[i][1],
                                .n = sizes[i][2],
