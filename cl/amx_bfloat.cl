@@ -3,8 +3,8 @@
 //
 //   AMX    see cl/amx.cl
 //   PARTS  1: factors are rounded to bfloat16
-//          3: a factor is the sum of three bfloat16, and of the nine products the three that are
-//             below 2^-26 of the whole are left out, so that it is right as a product of floats is.
+//          3: a factor is the sum of three bfloat16, and of the nine products the three smallest
+//             are left out, together at most 2^-24 of the whole: as right as a product of floats.
 //             An infinite factor gives NaN.
 //
 // What is multiplied is copied to blocks of EDGE lines (rows of the left factor, columns of the right
@@ -148,13 +148,16 @@ inline int16 join_halves(uint16 first, uint16 second) {
 #endif
 }
 
-// The left factor's block from rows of x, of which `rows` and `count` numbers exist.
+// The left factor's block from rows of x, of which `rows` and `count` numbers exist; the next block's
+// are fetched.
 #define PACK_LEFT(name, X)                                                                         \
     inline void name(__local int *block, __global const X *x, ulong stride, int rows, int count) { \
         for (int r = 0; r < EDGE; r++, x += stride) {                                              \
             __local int *to = block + 16 * r;                                                      \
             for (int k = 0; k < count; k += STEP, to += STEP_PAIRS) {                              \
                 const int left = r < rows ? count - k : 0;                                         \
+                FETCH(x + k + EDGE * stride);                                                      \
+                FETCH(x + k + EDGE * stride + STEP / 2);                                           \
                 float16 low = LOAD_PART(X, x + k, left);                                           \
                 float16 high = LOAD_PART(X, x + k + 16, left - 16);                                \
                 UNROLL                                                                             \
@@ -166,6 +169,8 @@ inline int16 join_halves(uint16 first, uint16 second) {
         }                                                                                          \
     }
 
+#define AHEAD 32 // rows that may lie far apart are fetched
+
 // The right factor's block from `count` rows of EDGE numbers, of which `columns` exist: 16 in a
 // row, then from `panel` on.
 #define PACK_RIGHT(name, W)                                                                        \
@@ -175,6 +180,8 @@ inline int16 join_halves(uint16 first, uint16 second) {
             __global const W *row = w;                                                             \
             for (int k = 0; k < STEPS(count) * STEP; k += 2, row += 2 * stride) {                  \
                 __local int *to = block + k / STEP * STEP_PAIRS + k % STEP * 8;                    \
+                FETCH(row + AHEAD * stride);                                                       \
+                FETCH(row + (AHEAD + 1) * stride);                                                 \
                 float16 first = LOAD_PART(W, row, k < count ? columns - c : 0);                    \
                 float16 second = LOAD_PART(W, row + stride, k + 1 < count ? columns - c : 0);      \
                 UNROLL                                                                             \

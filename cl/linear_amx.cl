@@ -86,6 +86,9 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
         for (int row = first_row; row < end; row += EDGE) {
             __local float *sum = sums + (SUMS == EDGE ? 0 : (row - first_row) * NB);
             pack_x(left, x + row * x_stride + k, x_stride, end - row, count);
+            for (int r = row; r < min(row + EDGE, end) && k + KB >= k_count; r++) {
+                for (int c = 0; c < columns; c += VW) FETCH(y + r * y_stride + column + c);
+            }
             multiply_columns(sum, k > 0, left, right, STEPS(count), columns);
             if (k + KB < k_count) continue;
             for (int r = row; r < min(row + EDGE, end); r++, sum += NB) {

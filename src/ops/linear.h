@@ -134,8 +134,9 @@ typedef struct clf_amx {
 
 #define CLF_AMX_ROWS 256 // from which on copying the factors for 3 parts pays
 
-// Asks the system, once for the process, to let it use these registers: false if there are none.
-bool clf_amx_is_allowed(void);
+// Whether kernels with these registers are worth a trial on the device; asks the system to let this
+// process use them, so it comes before their first use.
+bool clf_amx_is_candidate(const clf_device *device);
 // What CLF_GEMM_MATRIX and CLF_GEMM_BFLOAT are on this device, as far as they are these kernels.
 clf_amx clf_linear_amx(clf_run *run, clf_gemm variant);
 // clf_op_linear with a weight of float or half.

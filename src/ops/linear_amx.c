@@ -44,13 +44,19 @@ static blocks blocks_for(const clf_device *device, clf_amx amx) {
     return b;
 }
 
-bool clf_amx_is_allowed(void) {
-#if defined(__linux__) && defined(__x86_64__) && defined(SYS_arch_prctl)
+static bool system_allows(void) {
+#if defined(__linux__) && defined(__x86_64__)
     enum { REQUEST = 0x1023, TILE_DATA = 18 }; // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
     return syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
 #else
     return false;
 #endif
+}
+
+bool clf_amx_is_candidate(const clf_device *device) {
+    const clf_caps *caps = clf_device_caps(device);
+    return clf_device_profile(device)->lanes == 1 && caps->kind == CLF_DEVICE_CPU &&
+           caps->native_float_width >= 16 && system_allows();
 }
 
 void clf_linear_run_amx(clf_run *run, clf_amx amx, clf_tensor y, clf_tensor x, clf_weight w,

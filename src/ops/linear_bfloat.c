@@ -23,9 +23,9 @@ const char *clf_bfloat_name(clf_bfloat kind) {
 
 static bool is_candidate(const clf_device *device, int kind) {
     const clf_caps *caps = clf_device_caps(device);
-    return clf_device_profile(device)->lanes == 1 && caps->kind == CLF_DEVICE_CPU &&
-           caps->native_float_width >= 16 && kind != CLF_BFLOAT_AMX_EMULATED &&
-           (kind != CLF_BFLOAT_AMX || clf_amx_is_allowed());
+    if (kind == CLF_BFLOAT_AMX) return clf_amx_is_candidate(device);
+    return kind == CLF_BFLOAT_AVX512 && clf_device_profile(device)->lanes == 1 &&
+           caps->kind == CLF_DEVICE_CPU && caps->native_float_width >= 16;
 }
 
 clf_bfloat clf_linear_bfloat(clf_run *run) {

@@ -142,10 +142,10 @@ const char *clf_int8_name(clf_int8 kind) {
 
 // What is worth a trial: the instructions of CPUs where kernels are made for one.
 static bool is_candidate(const clf_device *device, int kind) {
-    if (clf_device_caps(device)->kind == CLF_DEVICE_EMULATOR) return false;
-    if (kind == CLF_INT8_DOT) return clf_device_caps(device)->integer_dot;
-    if (kind == CLF_INT8_AMX_EMULATED || (kind == CLF_INT8_AMX && !clf_amx_is_allowed()))
+    if (clf_device_caps(device)->kind == CLF_DEVICE_EMULATOR || kind == CLF_INT8_AMX_EMULATED)
         return false;
+    if (kind == CLF_INT8_DOT) return clf_device_caps(device)->integer_dot;
+    if (kind == CLF_INT8_AMX) return clf_amx_is_candidate(device);
     return clf_device_profile(device)->lanes == 1;
 }
 

@@ -99,7 +99,7 @@ static double seconds_of(clf_run *run, clf_arena *arena, clf_int8 kind) {
 
 bool clf_linear_check_int8(clf_run *run, clf_int8 kind, bool faster) {
     clf_arena *arena = NULL;
-    if (kind == CLF_INT8_AMX && !clf_amx_is_allowed()) return false;
+    if (kind == CLF_INT8_AMX && !clf_amx_is_candidate(run->device)) return false;
     clf_run_fail(run, clf_arena_create(run->device, "numeric check", "nothing", &arena));
     bool good = run->status == CLF_OK && is_right(run, arena, kind);
     if (good && faster) {

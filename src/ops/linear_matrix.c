@@ -103,9 +103,7 @@ const char *clf_matrix_name(clf_matrix_unit unit) {
 
 static bool is_candidate(const clf_device *device, int unit) {
     const clf_caps *caps = clf_device_caps(device);
-    if (unit == CLF_MATRIX_AMX)
-        return clf_device_profile(device)->lanes == 1 && caps->kind == CLF_DEVICE_CPU &&
-               caps->native_float_width >= 16 && clf_amx_is_allowed();
+    if (unit == CLF_MATRIX_AMX) return clf_amx_is_candidate(device);
     return (caps->kind == CLF_DEVICE_DISCRETE_GPU || caps->kind == CLF_DEVICE_INTEGRATED_GPU) &&
            caps->local_is_real && caps->max_group >= 512;
 }
