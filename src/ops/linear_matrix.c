@@ -92,10 +92,9 @@ clf_kernel_spec clf_linear_matrix_gradient(clf_matrix_unit unit, clf_tensor x, c
                                          {"WIDE", is_wide(x) && is_wide(dy)}}};
 }
 
-static const char *const names[CLF_MATRIX_UNITS] = {
-    [CLF_MATRIX_EMULATED] = "matrix-emulated",
-    [CLF_MATRIX_NVIDIA] = "matrix-nvidia",
-    [CLF_MATRIX_AMX] = "matrix-amx"};
+static const char *const names[CLF_MATRIX_UNITS] = {[CLF_MATRIX_EMULATED] = "matrix-emulated",
+                                                    [CLF_MATRIX_NVIDIA] = "matrix-nvidia",
+                                                    [CLF_MATRIX_AMX] = "matrix-amx"};
 
 const char *clf_matrix_name(clf_matrix_unit unit) {
     return names[unit];
