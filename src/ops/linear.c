@@ -281,10 +281,15 @@ static bool clblast_is_right(clf_device *device, clf_linear_state *state, int ro
     return *trust == CLF_TRUST_PASSED;
 }
 
+// A chain's kernels have no blocks of local memory.
+static bool is_for_amx(const clf_device *device, int rows) {
+    return rows >= CLF_AMX_ROWS && clf_chain_items(device) == 0;
+}
+
 static clf_gemm choose(clf_run *run, int rows) {
     const char *option = clf_device_gemm_option(run->device);
     if (strcmp(option, "panel") == 0) return CLF_GEMM_PANEL;
-    if (strcmp(option, "clblast") != 0 && (!on_cpu(run->device) || rows >= CLF_AMX_ROWS) &&
+    if (strcmp(option, "clblast") != 0 && (!on_cpu(run->device) || is_for_amx(run->device, rows)) &&
         clf_linear_matrix_unit(run) != CLF_MATRIX_EMULATED)
         return CLF_GEMM_MATRIX;
     clf_linear_state *state = clf_linear_state_get(run);

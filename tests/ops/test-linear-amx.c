@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/rng.h"
+#include "device/launch.h"
 #include "harness.h"
 #include "ops/linear.h"
 #include "ops/linearkit.h"
@@ -129,6 +130,24 @@ static void test_nan(void) {
     clf_test_each_device(nan_on);
 }
 
-static const clf_test tests[] = {
-    {"products", test_products}, {"gradients", test_gradients}, {"nan", test_nan}};
+// Where launches are joined, products stay with the kernels that can be.
+static void chain_on(clf_device *device) {
+    if (clf_device_profile(device)->lanes > 1) return;
+    clf_run run = clf_run_begin(device);
+    const bool unit = clf_linear_matrix_unit(&run) == CLF_MATRIX_AMX;
+    CU_ASSERT_EQUAL(clf_linear_variant(device, 1000, 64, 64) == CLF_GEMM_MATRIX, unit);
+    clf_chain_begin(&run);
+    if (clf_chain_items(device) > 0)
+        CU_ASSERT_EQUAL(clf_linear_variant(device, 1000, 64, 64), CLF_GEMM_PANEL);
+    clf_chain_end(&run);
+}
+
+static void test_chain(void) {
+    clf_test_each_device(chain_on);
+}
+
+static const clf_test tests[] = {{"products", test_products},
+                                 {"gradients", test_gradients},
+                                 {"nan", test_nan},
+                                 {"chain", test_chain}};
 CLF_TEST_MAIN("op-linear-amx", tests)
