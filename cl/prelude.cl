@@ -176,13 +176,15 @@ inline void store_half8(float8 v, __global half *p) {
 #define LOAD_half(p) load_half8(p)
 #define STORE_half(v, p) store_half8(v, p)
 #else
-inline float16 LOAD_half(__global const half *p) {
+inline float16 load_half16(__global const half *p) {
     return (float16)(load_half8(p), load_half8(p + 8));
 }
-inline void STORE_half(float16 v, __global half *p) {
+inline void store_half16(float16 v, __global half *p) {
     store_half8(v.lo, p);
     store_half8(v.hi, p + 8);
 }
+#define LOAD_half(p) load_half16(p)
+#define STORE_half(v, p) store_half16(v, p)
 #endif
 #endif
 #define GET_half(p, i) vload_half(i, p)
