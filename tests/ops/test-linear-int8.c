@@ -22,7 +22,7 @@ typedef struct problem {
 static bool is_there(clf_device *device, clf_int8 kind) {
     const bool cpu = clf_device_profile(device)->lanes == 1;
     if (kind == CLF_INT8_PLAIN) return true;
-    if (kind == CLF_INT8_AMX_EMULATED) return cpu;
+    if (kind == CLF_INT8_AMX_EMULATED) return cpu && clf_device_runs_long_loops(device);
     if (kind == CLF_INT8_AMX && !clf_amx_is_candidate(device)) return false;
     if (kind == CLF_INT8_DOT ? !clf_device_caps(device)->integer_dot : !cpu) return false;
     return clf_trial_passed(device, clf_int8_name(kind));
