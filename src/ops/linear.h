@@ -67,7 +67,8 @@ typedef enum clf_matrix_unit {
 const char *clf_matrix_name(clf_matrix_unit unit);
 // The device's unit, CLF_MATRIX_EMULATED if it has none that is known to work.
 clf_matrix_unit clf_linear_matrix_unit(clf_run *run);
-// clf_op_linear on this unit, with any weight but int8 that is not CLF_INT8_PLAIN.
+// clf_op_linear on this unit, with any weight but int8 that is not CLF_INT8_PLAIN; on a CPU's, of
+// float or half.
 void clf_linear_run_matrix(clf_run *run, clf_matrix_unit unit, clf_tensor y, clf_tensor x,
                            clf_weight w, clf_linear epilogue);
 // The block of dw (K, N) that a work-group of weight_gradient sums, and its work-items; the kernel
@@ -123,6 +124,9 @@ clf_weight clf_bfloat_take(clf_run *run, clf_arena *arena, int k, int n);
 void clf_bfloat_pair(clf_run *run, clf_bfloat kind, clf_weight to, clf_weight w);
 void clf_bfloat_multiply(clf_run *run, clf_bfloat kind, clf_tensor y, clf_tensor rows, clf_weight w,
                          clf_linear epilogue);
+// As clf_linear_check_matrix.
+bool clf_linear_check_bfloat(clf_run *run, clf_bfloat kind, bool faster);
+
 // ---- tile registers of AMX (ops/linear_amx.c, cl/linear_amx.cl) ---------------------------------
 
 // A factor is rounded to bfloat16 (`parts` 1), or the sum of three of them (3), with which a product
@@ -146,9 +150,6 @@ void clf_linear_run_amx(clf_run *run, clf_amx amx, clf_tensor y, clf_tensor x, c
 clf_matrix_tile clf_linear_amx_tile(const clf_device *device, clf_amx amx);
 clf_kernel_spec clf_linear_amx_gradient(const clf_device *device, clf_amx amx, clf_tensor x,
                                         clf_tensor dy);
-
-// As clf_linear_check_matrix.
-bool clf_linear_check_bfloat(clf_run *run, clf_bfloat kind, bool faster);
 
 // Compares the variant with sums in double on the host, at an awkward shape of this row class
 // (ops/tuning.h). False if it differs or does not run, which is logged.
