@@ -27,6 +27,7 @@
 
 #include "amx_bfloat.cl"
 #include "finish.cl"
+#include "gradient_part.cl"
 
 #if HALF & 1
 #define X half
@@ -133,10 +134,7 @@ __kernel void weight_gradient(TENSOR(float, dw), const ulong panel_stride, const
     USE(db);
     USE(parts);
     const int slice = (int)get_group_id(2);
-    if (slice > 0) {
-        dw = parts + (ulong)(slice - 1) * part_size;
-        if (db) db = dw + weight_size;
-    }
+    CHOOSE_PART(slice)
     const int column = (int)get_group_id(0) * column_block;
     const int columns = min(column_block, n - column);
     const int k_begin = (int)get_group_id(1) * k_block, k_end = min(k_count, k_begin + k_block);

@@ -62,12 +62,7 @@
 
 #define PLACE(k, c) (panel_stride * (ulong)((c) >> 4) + row_stride * (ulong)(k) + ((c)&15))
 
-// What a group of slice s > 0 adds to: its part, laid out as dw.
-#define CHOOSE_PART(slice)                                                                         \
-    if ((slice) > 0) {                                                                             \
-        dw = parts + (ulong)((slice)-1) * part_size;                                               \
-        if (db) db = dw + weight_size;                                                             \
-    }
+#include "gradient_part.cl"
 
 #if LANES == 1
 

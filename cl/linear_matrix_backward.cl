@@ -27,6 +27,7 @@
 #define SPLIT_A ((HALF & 1) == 0)
 #define SPLIT_B ((HALF & 2) == 0)
 
+#include "gradient_part.cl"
 #include "matrix_tile.cl"
 
 // a is x transposed: rows of the tile are k, steps go along the rows of x and dy.
@@ -56,10 +57,7 @@ weight_gradient(TENSOR(float, dw), const ulong panel_stride, const ulong row_str
     USE(db);
     USE(parts);
     const int slice = (int)get_group_id(2);
-    if (slice > 0) {
-        dw = parts + (ulong)(slice - 1) * part_size;
-        if (db) db = dw + weight_size;
-    }
+    CHOOSE_PART(slice)
     const int column = (int)get_group_id(0) * column_block;
     const int k = (int)get_group_id(1) * k_block;
     const int end = min(rows, (slice + 1) * slice_rows);
