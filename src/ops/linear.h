@@ -129,8 +129,8 @@ bool clf_linear_check_bfloat(clf_run *run, clf_bfloat kind, bool faster);
 
 // ---- tile registers of AMX (ops/linear_amx.c, cl/linear_amx.cl) ---------------------------------
 
-// A factor is rounded to bfloat16 (`parts` 1), or the sum of three of them (3), with which a product
-// is as right as one of floats. 0: not these kernels.
+// A factor is rounded to bfloat16 (`parts` 1), or the sum of three of them (3), with which a
+// product is as right as one of floats. 0: not these kernels.
 typedef struct clf_amx {
     int parts;
     bool emulated;
