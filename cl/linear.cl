@@ -272,8 +272,11 @@ inline intv dot4(intv sum, intv w, int x) {
     const short16 ones = 1;
     return sum + __builtin_astype(
                      __builtin_ia32_pmaddwd256(pairs, __builtin_astype(ones, shorts)), int8);
-#else
+#elif defined(__opencl_c_integer_dot_product_input_4x8bit_packed)
     return sum + dot_4x8packed_su_int((uint)x, (uint)w);
+#else // for tests
+    for (int i = 0; i < 32; i += 8) sum += (int)(uchar)(w >> i) * (int)(char)(x >> i);
+    return sum;
 #endif
 }
 #endif

@@ -90,18 +90,14 @@ __kernel void pack_int8(TENSOR(char, to), const ulong panel_stride, const ulong 
     const float scale = scale_count == 0 ? 1.0f : scales[scale_count == 1 ? 0 : r];
     __global const source *element = from + (ulong)r * cols;
     const int fours = cols & ~3;
-    float4 tops = 0.0f, zeros = 0.0f; // a zero becomes NaN where an element is none, or infinite
-    for (int c = 0; c < fours; c += 4) {
-        const float4 v = VALUES(element + c);
-        tops = fmax(tops, fabs(v));
-        zeros += v * 0.0f;
-    }
-    float most = max4(tops), zero = sum4(zeros);
-    for (int c = fours; c < cols; c++) {
-        most = fmax(most, fabs(VALUE(element, c)));
-        zero += VALUE(element, c) * 0.0f;
-    }
-    const float inverse = most > 0.0f && zero == 0.0f ? (float)limit / most : 0.0f;
+    int4 tops = 0; // magnitudes as integers, which is their order: infinity, NaN above all
+    for (int c = 0; c < fours; c += 4)
+        tops = max(tops, as_int4(VALUES(element + c)) & 0x7FFFFFFF);
+    int top = max(max(tops.x, tops.y), max(tops.z, tops.w));
+    for (int c = fours; c < cols; c++) top = max(top, as_int(VALUE(element, c)) & 0x7FFFFFFF);
+    const float most = as_float(top);
+    const bool finite = top < 0x7F800000;
+    const float inverse = top > 0 && finite ? (float)limit / most : 0.0f;
     const int at = first + r;
     to += panel_stride * (ulong)(at >> 4) + (ulong)((at & 15) * interleave);
     for (int c = 0; c < fours; c += 4) {
@@ -120,6 +116,6 @@ __kernel void pack_int8(TENSOR(char, to), const ulong panel_stride, const ulong 
         const int value = (int)rint(VALUE(element, c) * inverse) + offset;
         to[row_stride * (c / interleave) + c % interleave] = (char)value;
     }
-    const float unit = most / (float)limit + zero;
+    const float unit = finite ? most / (float)limit : NAN;
     to_scales[at] = divide ? unit / scale : unit * scale;
 }

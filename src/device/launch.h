@@ -16,6 +16,8 @@ typedef struct clf_define {
 } clf_define;
 
 #define CLF_MAX_DEFINES 11
+// A kernel with this definition is compiled as the newest OpenCL C that the device has, not as 1.x.
+#define CLF_NEWEST "NEWEST"
 
 typedef struct clf_kernel_spec {
     const char *file;                    // "norm" for cl/norm.cl

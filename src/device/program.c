@@ -37,16 +37,24 @@ int clf_program_defines(const clf_device *device, const clf_kernel_spec *spec,
     return count;
 }
 
-// No -cl-std: without it a device compiles the highest OpenCL C 1.x, which is what the kernels are
-// written in, and some drivers do not take it well. No relaxed maths: infinities and the order of
-// sums must keep their meaning.
+// No relaxed maths: infinities and the order of sums must keep their meaning.
 #define OPTIONS "-cl-mad-enable"
+
+// Without -cl-std a device compiles the highest OpenCL C 1.x, which is what the kernels are written
+// in, and some drivers do not take it well. Few want more: those that define CLF_NEWEST, and a
+// chain on a GPU, for the fences of OpenCL C 2.0.
+static size_t begin_options(const clf_device *device, bool newest, char *options, size_t size) {
+    const int version = device->caps.c_version;
+    if (!newest) return (size_t)snprintf(options, size, OPTIONS);
+    return (size_t)snprintf(options, size, OPTIONS " -cl-std=CL%d.%d", version / 100,
+                            version / 10 % 10);
+}
 
 static bool make_options(const clf_device *device, const clf_kernel_spec *spec, char *options,
                          size_t size) {
     clf_define defines[CLF_ALL_DEFINES];
     const int count = clf_program_defines(device, spec, defines);
-    size_t used = (size_t)snprintf(options, size, OPTIONS);
+    size_t used = begin_options(device, defines_name(spec, CLF_NEWEST), options, size);
     for (int i = 0; i < count && used < size; i++) {
         used += (size_t)snprintf(options + used, size - used, " -D%s=%d", defines[i].name,
                                  defines[i].value);
@@ -156,13 +164,10 @@ clf_status clf_program_build(clf_device *device, const clf_kernel_spec *spec, bo
     return build_in_phase(device, from, options, cached, program);
 }
 
-// On a GPU such a text wants the fences of OpenCL C 2.0.
 clf_status clf_program_build_text(clf_device *device, const char *file, const char *text,
                                   bool cached, cl_program *program) {
-    const int version = device->caps.c_version;
-    char options[64] = OPTIONS;
-    if (device->profile.lanes > 1)
-        snprintf(options, sizeof options, OPTIONS " -cl-std=CL%d.%d", version / 100,
-                 version / 10 % 10);
+    char options[64];
+    const bool newest = device->profile.lanes > 1 || strstr(text, "#define " CLF_NEWEST " ");
+    begin_options(device, newest, options, sizeof options);
     return build_in_phase(device, (source){file, "", text}, options, cached, program);
 }

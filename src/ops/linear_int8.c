@@ -6,7 +6,8 @@
 #include "ops/shape.h"
 #include "ops/tuning.h"
 
-#define AMX_ROWS 16 // from which on CLF_INT8_AMX uses tile registers
+#define INTEGER_DOT 4  // DOT of cl/linear.cl: the functions of OpenCL C 3.0
+#define AMX_ROWS    16 // from which on CLF_INT8_AMX uses tile registers
 
 // As many sums as the registers hold; a GPU's work-items stand side by side.
 static clf_dot_tile tile_of(clf_run *run, clf_int8 kind) {
@@ -79,16 +80,18 @@ void clf_linear_dot(clf_run *run, const clf_dot *dot, clf_tensor y, clf_tensor q
                     clf_linear e) {
     const clf_dot_tile *t = &dot->tile;
     const int tile_rows = clf_linear_tile_rows(y.rows, t->rows);
-    const clf_kernel_spec spec = {.file = "linear",
-                                  .kernel = "linear_dot",
-                                  .defines = {{"VW", t->vector},
-                                              {"MR", tile_rows},
-                                              {"NC", t->columns},
-                                              {"WX", t->lanes},
-                                              {"ACT", e.activation},
-                                              {"HALF", 2 * clf_is_half(y)},
-                                              {"DOT", dot->kind},
-                                              {"OFFSET", dot->offset}}};
+    clf_kernel_spec spec = {.file = "linear",
+                            .kernel = "linear_dot",
+                            .defines = {{"VW", t->vector},
+                                        {"MR", tile_rows},
+                                        {"NC", t->columns},
+                                        {"WX", t->lanes},
+                                        {"ACT", e.activation},
+                                        {"HALF", 2 * clf_is_half(y)},
+                                        {"DOT", dot->kind},
+                                        {"OFFSET", dot->offset}}};
+    if (dot->kind == INTEGER_DOT && clf_device_caps(run->device)->integer_dot)
+        spec.defines[8] = (clf_define){CLF_NEWEST, 1};
     launch_dot(run, &spec, tile_rows, t->columns * t->lanes, t->lanes, y, q, w, e);
 }
 
@@ -107,7 +110,7 @@ static void multiply(clf_run *run, clf_tensor y, clf_weight w, clf_linear e) {
                                               [CLF_INT8_VNNI512] = 1,
                                               [CLF_INT8_VNNI256] = 2,
                                               [CLF_INT8_MADDUBS] = 3,
-                                              [CLF_INT8_DOT] = 4};
+                                              [CLF_INT8_DOT] = INTEGER_DOT};
     if (w.int8 == CLF_INT8_AMX_EMULATED || (w.int8 == CLF_INT8_AMX && y.rows >= AMX_ROWS)) {
         multiply_tiles(run, y, w, e);
         return;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "device/trial.h"
 #include "harness.h"
 #include "ops/backward.h"
 #include "ops/linear.h"
@@ -144,4 +145,13 @@ void linearkit_differentiate(clf_device *device, const linear_problem *p) {
     free(x), free(dy), free(xt), free(dyt), free(out), free(sums), free(ones);
     free(expected), free(bound);
     opkit_finish(&kit);
+}
+
+bool linearkit_has_int8(clf_device *device, clf_int8 kind) {
+    const bool cpu = clf_device_profile(device)->lanes == 1;
+    // Emulated where the device has no such functions.
+    if (kind == CLF_INT8_PLAIN || kind == CLF_INT8_DOT) return true;
+    if (kind == CLF_INT8_AMX_EMULATED) return cpu && clf_device_runs_long_loops(device);
+    if (kind == CLF_INT8_AMX && !clf_amx_is_candidate(device)) return false;
+    return cpu && clf_trial_passed(device, clf_int8_name(kind));
 }

@@ -18,6 +18,9 @@ typedef struct linear_problem {
 // each.
 void linearkit_allow_unit(double *bound, size_t count, clf_gemm gemm, int terms);
 
+// Whether products of this kind can be tested here.
+bool linearkit_has_int8(clf_device *device, clf_int8 kind);
+
 void linearkit_multiply(clf_device *device, const linear_problem *p);
 void linearkit_differentiate(clf_device *device, const linear_problem *p);
 

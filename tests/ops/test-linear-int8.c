@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "device/trial.h"
 #include "harness.h"
 #include "ops/linear.h"
+#include "ops/linearkit.h"
 #include "ops/opkit.h"
 #include "ref/ref_linear.h"
 
@@ -18,15 +18,6 @@ typedef struct problem {
     clf_activation activation;
     clf_int8 kind;
 } problem;
-
-static bool is_there(clf_device *device, clf_int8 kind) {
-    const bool cpu = clf_device_profile(device)->lanes == 1;
-    if (kind == CLF_INT8_PLAIN) return true;
-    if (kind == CLF_INT8_AMX_EMULATED) return cpu && clf_device_runs_long_loops(device);
-    if (kind == CLF_INT8_AMX && !clf_amx_is_candidate(device)) return false;
-    if (kind == CLF_INT8_DOT ? !clf_device_caps(device)->integer_dot : !cpu) return false;
-    return clf_trial_passed(device, clf_int8_name(kind));
-}
 
 // Rows of integers in [-limit, limit] over 128, each with one of the largest.
 static float *whole_numbers(clf_rng *rng, int rows, int cols, int limit) {
@@ -93,7 +84,7 @@ static void products_on(clf_device *device) {
     static const int sizes[][3] = {{1, 1, 1},      {1, 64, 48}, {5, 35, 33},
                                    {13, 130, 100}, {40, 9, 17}, {83, 192, 150}};
     for (int kind = 0; kind < CLF_INT8_KINDS; kind++) {
-        if (!is_there(device, (clf_int8)kind)) continue;
+        if (!linearkit_has_int8(device, (clf_int8)kind)) continue;
         for (int i = 0; i < 6; i++) {
             const problem p = {.rows = sizes[i][0],
                                .k = sizes[i][1],
@@ -136,7 +127,7 @@ static void bound_rounding(double *expected, double *bound, const float *x, cons
 // Random numbers, through clf_op_quantize and a part of the columns.
 static void rounding_on(clf_device *device) {
     for (int kind = 0; kind < CLF_INT8_KINDS; kind++) {
-        if (!is_there(device, (clf_int8)kind)) continue;
+        if (!linearkit_has_int8(device, (clf_int8)kind)) continue;
         const problem p = {.rows = 6, .k = 77, .n = 60, .kind = (clf_int8)kind};
         opkit kit;
         if (!opkit_init(&kit, device)) return;
@@ -170,7 +161,7 @@ static void test_rounding(void) {
 // A row that is not a number gives no number; the others do not suffer.
 static void not_numbers_on(clf_device *device) {
     for (int kind = 0; kind < CLF_INT8_KINDS; kind++) {
-        if (!is_there(device, (clf_int8)kind)) continue;
+        if (!linearkit_has_int8(device, (clf_int8)kind)) continue;
         const problem p = {.rows = 3, .k = 20, .n = 20, .kind = (clf_int8)kind};
         opkit kit;
         if (!opkit_init(&kit, device)) return;
@@ -198,7 +189,7 @@ static void test_not_numbers(void) {
 static void files_on(clf_device *device) {
     enum { V = 5, C = 12 };
     for (int kind = 0; kind < CLF_INT8_KINDS; kind++) {
-        if (!is_there(device, (clf_int8)kind) || kind == CLF_INT8_MADDUBS) continue;
+        if (!linearkit_has_int8(device, (clf_int8)kind) || kind == CLF_INT8_MADDUBS) continue;
         opkit kit;
         if (!opkit_init(&kit, device)) return;
         int8_t data[V * C];
