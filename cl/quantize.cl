@@ -16,14 +16,20 @@ typedef CAT(char, VW) bytes_t;
 #define SUM_INTV(i) SUMV(CONVERT_FLOATV(i))
 #endif
 
+#define INFINITE 0x7F800000 // as an integer; a NaN is larger. Not every compiler keeps 0 * NaN
+#define TINY     1.0e-34f   // squares that underflow
+
 // A row of x as signed bytes, x = stats[0] * q, |q| <= 127, zeros up to a multiple of four, and
-// stats[1] the sum of q. A row with a NaN or an infinity gets the scale NaN.
+// stats[1] the sum of q. A row with a NaN or an infinity gets the scale NaN. errors (R, 2) may be NULL:
+// the norms |x| and |x - stats[0] * q|.
 __kernel void quantize(TENSOR(char, q), const int q_stride, TENSOR(float, stats),
-                       MATRIX(const float, x), const int rows, const int k_count) {
+                       TENSOR(float, errors), MATRIX(const float, x), const int rows,
+                       const int k_count) {
     // A fused x * inverse + t could round the other way.
 #pragma OPENCL FP_CONTRACT OFF
     ROW_SCRATCH
     USE(stats);
+    USE(errors);
     EACH_ROW(row, rows) {
         __global const float *from = ROW(x, row);
         __global char *to = q + q_at + (size_t)row * q_stride;
@@ -33,30 +39,46 @@ __kernel void quantize(TENSOR(char, q), const int q_stride, TENSOR(float, stats)
         EACH_VECTOR(c, k_count) tops = max(tops, AS_INTV(LOADV(from + c)) & 0x7FFFFFFF);
         EACH_REST(c, k_count) top_rest = max(top_rest, as_int(from[c]) & 0x7FFFFFFF);
         const floatv most = AS_FLOATV(tops);
-        const float rest = as_float(top_rest);
-        const float top = row_max(fmax(MAXV(most), rest));
-        // NaN if x has one or an infinity.
-        const float zero = row_sum(SUMV(most * 0.0f) + rest * 0.0f);
-        const float inverse = top > 0.0f && zero == 0.0f ? 127.0f / top : 0.0f;
+        const float top = row_max(fmax(MAXV(most), as_float(top_rest)));
+        const bool lane_finite = !ANYV(tops >= INFINITE) && top_rest < INFINITE;
+        const bool finite = row_max(lane_finite ? 0.0f : 1.0f) == 0.0f;
+        const float inverse = top > 0.0f && finite ? 127.0f / top : 0.0f;
+        const float scale = finite ? top * (1.0f / 127.0f) : NAN;
         intv sums = 0;
-        float sum = 0.0f;
+        float sum = 0.0f, size_rest = 0.0f, loss_rest = 0.0f;
+        floatv sizes = 0.0f, losses = 0.0f;
         EACH_VECTOR(c, k_count) {
+            const floatv value = LOADV(from + c);
             // Rounds to even; the low bits of the sum are the integer.
-            const intv i =
-                AS_INTV(LOADV(from + c) * inverse + 12582912.0f) - AS_INTV((floatv)(12582912.0f));
+            const intv i = AS_INTV(value * inverse + 12582912.0f) - AS_INTV((floatv)(12582912.0f));
+            const floatv loss = value - CONVERT_FLOATV(i) * scale;
             STORE_BYTES(i, to + c);
             sums += i;
+            sizes += value * value;
+            losses += loss * loss;
         }
         EACH_REST(c, k_count) {
-            const int i = as_int(from[c] * inverse + 12582912.0f) - as_int(12582912.0f);
+            const float value = from[c];
+            const int i = as_int(value * inverse + 12582912.0f) - as_int(12582912.0f);
+            const float loss = value - (float)i * scale;
             to[c] = (char)i;
             sum += (float)i;
+            size_rest += value * value;
+            loss_rest += loss * loss;
         }
         for (int c = k_count + LANE; c < q_stride; c += LANES) to[c] = 0;
         const float total = row_sum(SUM_INTV(sums) + sum);
         if (LANE == 0) {
-            stats[2 * row] = top * (1.0f / 127.0f) + zero;
+            stats[2 * row] = scale;
             stats[2 * row + 1] = total;
+        }
+        if (errors) {
+            const float size = row_sum(SUMV(sizes) + size_rest);
+            const float loss = row_sum(SUMV(losses) + loss_rest);
+            if (LANE == 0) {
+                errors[2 * row] = sqrt(size + TINY);
+                errors[2 * row + 1] = sqrt(loss + TINY);
+            }
         }
     }
 }

@@ -62,6 +62,7 @@ static clf_status translate(const valid_text *text, clf_device *device, const ch
     clf_translate_options made = {.beam = options->beam,
                                   .max_length = options->max_length,
                                   .no_split = text->segmented,
+                                  .no_scores = true,
                                   .progress = options->progress,
                                   .user = options->user};
     clf_status status = clf_translator_open(device, model, NULL, &translator);

@@ -107,7 +107,8 @@ static bool make_options(const translate_options *given, clf_translate_options *
                                     .prefix = given->prefix,
                                     .batch_tokens = given->batch_tokens,
                                     .no_split = given->no_split,
-                                    .split_tokens = given->split_tokens};
+                                    .split_tokens = given->split_tokens,
+                                    .no_scores = !given->scores && given->nbest == 0};
     made->set_length_penalty = !isnan(given->length_penalty);
     made->length_penalty = given->length_penalty;
     return parse_early_stopping(given->early_stopping, &made->early_stopping) &&

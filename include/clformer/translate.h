@@ -81,6 +81,7 @@ typedef struct clf_translate_options {
     int batch_tokens;            // budget of a batch: source tokens, and 8 a sentence, times beams
     bool no_split;               // do not split long lines into sentences
     int split_tokens;            // lines with more source tokens than this are split; default 128
+    bool no_scores;              // all scores are 0; greedy translation is faster then
     clf_progress_function *progress;
     void *user;
 } clf_translate_options;
@@ -101,7 +102,8 @@ CLF_API int clf_translations_nbest(const clf_translations *translations, size_t 
 // Text and score of translation `rank` (0 is the best); the text lives as long as `translations`.
 CLF_API const char *clf_translations_text(const clf_translations *translations, size_t line,
                                           int rank);
-// Sum of log-probabilities / length^length_penalty; of a split line the sum over its sentences.
+// Sum of log-probabilities / length^length_penalty; of a split line the sum over its sentences. 0
+// with no_scores.
 CLF_API float clf_translations_score(const clf_translations *translations, size_t line, int rank);
 // Tokens read and produced by the call (the end tokens included, the start tokens not).
 CLF_API void clf_translations_tokens(const clf_translations *translations, uint64_t *source,

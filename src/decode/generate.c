@@ -10,6 +10,8 @@
 
 // With more on a GPU, products take so long that launching them by themselves costs nothing.
 #define CHAINED_ROWS 64
+// An output projection with as many bytes is worth a copy to search in.
+#define SCREENED_BYTES (16 << 20)
 
 struct clf_generator {
     clf_device *device;
@@ -18,6 +20,9 @@ struct clf_generator {
     clf_arena *scratch; // activations, forgotten after every pass
     clf_cache cache;
     clf_tensor *cross; // per decoder layer
+    clf_arena *kept;   // what is made once: the screen
+    clf_screen screen; // of the output projection, if a search without scores has asked for it
+    bool screen_known;
 };
 
 clf_status clf_generator_create(clf_device *device, const clf_model *model,
@@ -36,6 +41,8 @@ clf_status clf_generator_create(clf_device *device, const clf_model *model,
     if (status != CLF_OK) goto fail;
     status = clf_arena_create(device, "activations", lower, &made->scratch);
     if (status != CLF_OK) goto fail;
+    status = clf_arena_create(device, "a copy of the output projection", "scores", &made->kept);
+    if (status != CLF_OK) goto fail;
     *generator = made;
     return CLF_OK;
 fail:
@@ -48,6 +55,7 @@ void clf_generator_destroy(clf_generator *generator) {
     clf_cache_finish(&generator->cache);
     clf_arena_destroy(generator->batch);
     clf_arena_destroy(generator->scratch);
+    clf_arena_destroy(generator->kept);
     free(generator->cross);
     free(generator);
 }
@@ -74,6 +82,7 @@ typedef struct stepper {
     clf_sequences source;
     clf_tensor origin[2]; // this step's and the previous step's, in turn
     clf_tensor banned;    // suppressed tokens, then the end tokens
+    clf_screen screen;    // absent where log-probabilities are needed
     int candidates;
     int32_t *fed;   // (4, slots): token, position, sentence and parent of each row
     float *found;   // (slots, 2 * candidates): log-probabilities, then token ids
@@ -97,11 +106,28 @@ static clf_tensor upload_banned(clf_run *run, clf_generator *g,
     return banned;
 }
 
+// Log-probabilities decide between beams; the best token of each row is the same without them.
+static clf_screen screen_of(clf_run *run, clf_generator *g, const clf_generate_options *options) {
+    if (!options->no_scores || options->search.beam > 1) return (clf_screen){0};
+    if (!g->screen_known) g->screen = clf_model_screen(run, g->model, g->kept, SCREENED_BYTES);
+    g->screen_known = true;
+    return g->screen;
+}
+
+clf_status clf_generator_make_screen(clf_generator *g) {
+    clf_run run = clf_run_begin(g->device);
+    clf_arena_reset(g->kept);
+    g->screen = clf_model_screen(&run, g->model, g->kept, 0);
+    g->screen_known = true;
+    return clf_run_finish(&run);
+}
+
 static void begin_steps(clf_run *run, stepper *s, const clf_tokens *sources, int count) {
     clf_generator *g = s->g;
     int slots = count * s->options->search.beam;
     s->source = encode(run, g, sources, count);
     s->banned = upload_banned(run, g, s->options);
+    s->screen = screen_of(run, g, s->options);
     s->candidates = clf_search_candidates_needed(s->search);
     for (int i = 0; i < 2; i++) {
         s->origin[i] = clf_arena_take(run, g->batch, slots, s->options->search.max_length, CLF_I32);
@@ -151,7 +177,7 @@ static void choose(clf_run *run, stepper *s, clf_tensor hidden, clf_search_candi
     clf_tensor found = clf_arena_take(run, s->g->scratch, rows, 2 * k, CLF_F32);
     clf_tensor values = clf_tensor_cols(found, 0, k), ids = clf_tensor_cols(found, k, k);
     ids.dtype = CLF_I32;
-    clf_model_best(run, s->g->model, values, ids, hidden,
+    clf_model_best(run, s->g->model, values, ids, hidden, s->screen,
                    (clf_topk){.banned = banned_now(s),
                               .renormalize = s->options->renormalize,
                               .k = k,

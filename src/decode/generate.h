@@ -19,6 +19,7 @@ typedef struct clf_generate_options {
     const int32_t *suppress; // tokens never produced
     int suppress_count;
     bool renormalize; // leave suppressed tokens out of the softmax
+    bool no_scores;   // the hypotheses' scores may be wrong; greedy search is faster then
     // Asked between steps; a non-zero result ends the batch with CLF_ERROR_CANCELLED. May be NULL.
     int (*cancelled)(void *user);
     void *user;
@@ -29,6 +30,10 @@ typedef struct clf_generate_options {
 clf_status clf_generate(clf_generator *generator, const clf_tokens *sources,
                         const clf_tokens *prefixes, int count, const clf_generate_options *options,
                         clf_search **search);
+
+// Makes the copy of the output projection (clf_screen) that a search without scores uses, however
+// small that is: for tests. Else the first such search makes it, if it pays.
+clf_status clf_generator_make_screen(clf_generator *generator);
 
 // Log-probabilities of given targets, each with at least one token (the end token as its last, if
 // it is to count): logprobs receives one value per target token, one target after another.

@@ -249,6 +249,13 @@ clf_tensor clf_model_logits(clf_run *run, const clf_model *model, clf_arena *are
 }
 
 void clf_model_best(clf_run *run, const clf_model *model, clf_tensor values, clf_tensor ids,
-                    clf_tensor hidden, clf_topk topk) {
-    clf_op_linear_topk(run, values, ids, hidden, model->output.weight, model->output.bias, topk);
+                    clf_tensor hidden, clf_screen screen, clf_topk topk) {
+    clf_op_linear_topk(run, values, ids, hidden, model->output.weight, model->output.bias, screen,
+                       topk);
+}
+
+clf_screen clf_model_screen(clf_run *run, const clf_model *model, clf_arena *arena, size_t least) {
+    const clf_weight w = model->output.weight;
+    const size_t bytes = (size_t)clf_dtype_size(w.data.dtype) * (size_t)w.k * (size_t)w.n;
+    return bytes < least ? (clf_screen){0} : clf_op_screen(run, arena, w);
 }

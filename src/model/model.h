@@ -77,9 +77,12 @@ clf_tensor clf_model_step(clf_run *run, const clf_model *model, clf_arena *arena
                           const clf_step *step);
 
 // The best tokens of each row: clf_op_topk of the logits, of which only slices are computed at a
-// time.
+// time. With a screen of the output projection only the very best, and no log-probabilities:
+// clf_op_linear_topk.
 void clf_model_best(clf_run *run, const clf_model *model, clf_tensor values, clf_tensor ids,
-                    clf_tensor hidden, clf_topk topk);
+                    clf_tensor hidden, clf_screen screen, clf_topk topk);
+// clf_op_screen of the output projection, none if that has fewer bytes than `least`.
+clf_screen clf_model_screen(clf_run *run, const clf_model *model, clf_arena *arena, size_t least);
 
 // Logits (R, V) = hidden . output + bias, taken from `arena`.
 clf_tensor clf_model_logits(clf_run *run, const clf_model *model, clf_arena *arena,

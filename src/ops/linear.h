@@ -37,6 +37,11 @@ const char *clf_int8_name(clf_int8 kind);
 // Compares products of this kind with the host's; with `faster` they must also take less time than
 // CLF_INT8_PLAIN. May crash where the device does not have it.
 bool clf_linear_check_int8(clf_run *run, clf_int8 kind, bool faster);
+// clf_op_quantize, with `errors` if wanted.
+clf_quantized clf_linear_quantize(clf_run *run, clf_arena *arena, clf_tensor x, clf_weight w,
+                                  bool errors);
+// clf_op_screen of any weight of float or half, for this kind.
+clf_screen clf_screen_make(clf_run *run, clf_arena *arena, clf_weight w, clf_int8 kind);
 // Whether the weight is float, half, or int8 with its scales.
 bool clf_weight_fits(clf_weight w);
 

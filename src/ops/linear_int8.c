@@ -26,8 +26,9 @@ static clf_dot_tile tile_of(clf_run *run, clf_int8 kind) {
 static void quantize(clf_run *run, clf_quantized to, clf_tensor x) {
     const clf_kernel_spec spec = {.file = "quantize", .kernel = "quantize"};
     const clf_arg arguments[] = {
-        clf_arg_tensor(to.rows), clf_arg_int(to.rows.cols), clf_arg_tensor(to.stats),
-        CLF_ARG_MATRIX(x),       clf_arg_int(x.rows),       clf_arg_int(x.cols),
+        clf_arg_tensor(to.rows),   clf_arg_int(to.rows.cols), clf_arg_tensor(to.stats),
+        clf_arg_tensor(to.errors), CLF_ARG_MATRIX(x),         clf_arg_int(x.rows),
+        clf_arg_int(x.cols),
     };
     const clf_cost cost = {.bytes = 5.0 * x.rows * x.cols};
     clf_launch(run, &spec, clf_row_range(run->device, x.rows), cost, arguments,
@@ -35,12 +36,18 @@ static void quantize(clf_run *run, clf_quantized to, clf_tensor x) {
 }
 
 clf_quantized clf_op_quantize(clf_run *run, clf_arena *arena, clf_tensor x, clf_weight w) {
+    return clf_linear_quantize(run, arena, x, w, false);
+}
+
+clf_quantized clf_linear_quantize(clf_run *run, clf_arena *arena, clf_tensor x, clf_weight w,
+                                  bool errors) {
     clf_quantized to = {0};
     if (w.int8 == CLF_INT8_PLAIN ||
         !clf_shape_is(run, "quantize", "x", x, CLF_ANY, CLF_ANY, CLF_F32) || x.rows == 0)
         return to;
     to.rows = clf_arena_take(run, arena, x.rows, clf_ceil_divide(x.cols, 4) * 4, CLF_I8);
     to.stats = clf_arena_take(run, arena, x.rows, 2, CLF_F32);
+    if (errors) to.errors = clf_arena_take(run, arena, x.rows, 2, CLF_F32);
     quantize(run, to, x);
     return to;
 }

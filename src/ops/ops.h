@@ -100,8 +100,9 @@ clf_weight clf_weight_cols(clf_weight w, int first, int count);
 // Rows of x (R, K) rounded to int8, each with a scale of its own, as products with a weight like w
 // take them; absent if they take x itself. Made once for several products with the same x.
 typedef struct clf_quantized {
-    clf_tensor rows;  // int8 (R, K rounded up to 4)
-    clf_tensor stats; // (R, 2): scale, sum of the row
+    clf_tensor rows;   // int8 (R, K rounded up to 4)
+    clf_tensor stats;  // (R, 2): scale, sum of the row
+    clf_tensor errors; // (R, 2): norms of x and of what rounding changed, where they were asked for
 } clf_quantized;
 clf_quantized clf_op_quantize(clf_run *run, clf_arena *arena, clf_tensor x, clf_weight w);
 
@@ -221,6 +222,17 @@ void clf_op_compact(clf_run *run, clf_tensor to, clf_tensor from, clf_tensor ori
 void clf_op_softmax(clf_run *run, clf_tensor y, clf_tensor x);     // may be in place
 void clf_op_log_softmax(clf_run *run, clf_tensor y, clf_tensor x); // may be in place
 
+// A copy in int8 of an output projection's weight w (K, N), with which the largest logit of a row
+// is found without reading all of w: w.x is known within a bound from the copy, and only columns
+// that may be the largest are computed from w. The result is that of w, to the last bit on a CPU.
+typedef struct clf_screen {
+    clf_weight weight; // absent (data.chunk NULL): none
+    clf_tensor norms;  // (2, N rounded up to 16), see cl/screen.cl
+} clf_screen;
+// Made in memory of `arena`, K N + 12 N bytes. None of a weight in int8, or where the device
+// multiplies no int8; the first call on a device tries that, which takes seconds.
+clf_screen clf_op_screen(clf_run *run, clf_arena *arena, clf_weight w);
+
 // The best k of each row of logits (R, V), in descending order, lowest id first among equals.
 // values (R, k) are log-probabilities: logit - log sum exp. The ids of `banned` (int32, 1 x n, may
 // be absent) are never chosen; with `renormalize` they are left out of the sum as well.
@@ -235,9 +247,11 @@ typedef struct clf_topk {
 } clf_topk;
 void clf_op_topk(clf_run *run, clf_tensor values, clf_tensor ids, clf_tensor logits, clf_topk t);
 // The same for logits = x . w + bias (which may be absent), of which there are never more in memory
-// than a slice of the columns.
+// than a slice of the columns. With a screen, k must be 1 and the values are upper bounds of the
+// log-probabilities; a row with a NaN or plus infinity among its logits has the value NaN only if
+// that column was looked at, which is certain for a NaN.
 void clf_op_linear_topk(clf_run *run, clf_tensor values, clf_tensor ids, clf_tensor x, clf_weight w,
-                        clf_tensor bias, clf_topk t);
+                        clf_tensor bias, clf_screen screen, clf_topk t);
 
 // y[r] (R, 1) = log_softmax(logits[r])[ids[r]], ids int32 (1, R). The ids of `banned` (int32, 1 x
 // n, may be absent) are left out of the sum, their own log-probability is -infinity, and so is that

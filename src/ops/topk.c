@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "ops/ops.h"
+#include "ops/linear.h"
 #include "ops/shape.h"
 
 #define MAX_SEGMENTS 1024
@@ -73,6 +73,80 @@ static void merge_segments(clf_run *run, clf_tensor values, clf_tensor ids, part
                CLF_COUNT(arguments));
 }
 
+// ---- with a screen (clf_screen) -----------------------------------------------------------------
+
+// What is known of the logits from the copy in int8.
+typedef struct bounds {
+    clf_screen screen;
+    clf_tensor lowers; // (rows, segments): of each segment's largest, from below
+    clf_tensor uppers; // (rows, N / 16): of each panel's, from above
+    clf_tensor errors; // of clf_quantized
+} bounds;
+
+static clf_kernel_spec screen_spec(const clf_device *device, const char *kernel, clf_tensor weight,
+                                   cut c) {
+    return (clf_kernel_spec){.file = "screen",
+                             .kernel = kernel,
+                             .defines = {{"CHUNK", c.chunk},
+                                         {"VW", clf_row_vector(device)},
+                                         {"FMA", clf_device_caps(device)->fma},
+                                         {"HALF", clf_is_half(weight)}}};
+}
+
+static void bound_segments(clf_run *run, const bounds *b, clf_tensor logits, int first, clf_topk t,
+                           cut c) {
+    const clf_kernel_spec spec = screen_spec(run->device, "screen_segment", b->uppers, c);
+    const clf_arg arguments[] = {
+        clf_arg_tensor(b->lowers),       CLF_ARG_MATRIX(b->uppers), CLF_ARG_MATRIX(logits),
+        clf_arg_int(logits.cols),        clf_arg_int(c.segment),    clf_arg_int(first),
+        clf_arg_int(c.segments),         clf_arg_tensor(b->errors), CLF_ARG_MATRIX(b->screen.norms),
+        clf_arg_int(b->screen.weight.k), clf_arg_tensor(t.banned),  clf_arg_int(t.banned.cols),
+    };
+    const clf_range range = {
+        .groups = {(size_t)clf_ceil_divide(logits.cols, c.segment), (size_t)logits.rows},
+        .local = {CLF_LANES}};
+    const double elements = (double)logits.rows * logits.cols;
+    const clf_cost cost = {.bytes = 4 * elements, .flops = 10 * elements};
+    clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
+}
+
+static void check_segments(clf_run *run, parts p, const bounds *b, clf_tensor x, clf_weight w,
+                           clf_tensor bias, clf_topk t, cut c) {
+    const clf_kernel_spec spec = screen_spec(run->device, "screen_check", w.data, c);
+    const clf_arg arguments[] = {
+        clf_arg_tensor(p.values),
+        clf_arg_tensor(p.ids),
+        clf_arg_tensor(b->lowers),
+        CLF_ARG_MATRIX(b->uppers),
+        clf_arg_int(w.n),
+        clf_arg_int(c.segment),
+        clf_arg_int(c.segments),
+        CLF_ARG_MATRIX(x),
+        clf_arg_tensor(w.data),
+        clf_arg_long((int64_t)w.panel_stride),
+        clf_arg_long((int64_t)w.row_stride),
+        clf_arg_int(w.k),
+        clf_arg_tensor(bias),
+        clf_arg_tensor(t.banned),
+        clf_arg_int(t.banned.cols),
+    };
+    const clf_range range = {.groups = {(size_t)c.segments, (size_t)x.rows}, .local = {CLF_LANES}};
+    const double panels = 4.0 * x.rows; // which is usual
+    const clf_cost cost = {.bytes = 64 * panels * w.k, .flops = 32 * panels * w.k};
+    clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
+}
+
+static bounds take_bounds(clf_run *run, clf_arena *arena, clf_screen screen, clf_tensor errors,
+                          cut c) {
+    const int rows = errors.rows, panels = clf_ceil_divide(screen.weight.n, 16);
+    return (bounds){.screen = screen,
+                    .lowers = clf_arena_take(run, arena, rows, c.segments, CLF_F32),
+                    .uppers = clf_arena_take(run, arena, rows, panels, CLF_F32),
+                    .errors = errors};
+}
+
+// ---- a row's best ------------------------------------------------------------------------------
+
 static bool fits(clf_run *run, clf_tensor values, clf_tensor ids, int rows, clf_topk t, cut c) {
     return clf_shape_require(run, t.k >= 1 && t.k <= CLF_TOPK_MAX, "topk",
                              "k must be between 1 and 64") &&
@@ -106,25 +180,37 @@ static int slice_segments(clf_device *device, int rows, cut c) {
 }
 
 void clf_op_linear_topk(clf_run *run, clf_tensor values, clf_tensor ids, clf_tensor x, clf_weight w,
-                        clf_tensor bias, clf_topk t) {
+                        clf_tensor bias, clf_screen screen, clf_topk t) {
     const cut c = cut_row(run->device, w.n);
-    if (!fits(run, values, ids, x.rows, t, c)) return;
+    const bool screened = screen.weight.data.chunk != NULL;
+    if (!fits(run, values, ids, x.rows, t, c) ||
+        !clf_shape_require(
+            run, !screened || (t.k == 1 && screen.weight.k == w.k && screen.weight.n == w.n),
+            "topk", "the screen is of another weight, or k is not 1"))
+        return;
     if (!t.banned.chunk) t.banned = (clf_tensor){0};
     const clf_arena_mark mark = clf_arena_get_mark(t.scratch);
+    const clf_weight from = screened ? screen.weight : w;
     const int step = slice_segments(run->device, x.rows, c);
     const parts p = take_parts(run, t.scratch, x.rows, t.k, c);
     const int most = step * c.segment < w.n ? step * c.segment : w.n;
     const clf_tensor logits = clf_arena_take(run, t.scratch, x.rows, most, CLF_F32);
     clf_linear epilogue = {.scratch = t.scratch,
-                           .quantized = clf_op_quantize(run, t.scratch, x, w)};
+                           .quantized = clf_linear_quantize(run, t.scratch, x, from, screened)};
+    bounds b = {0};
+    if (screened) b = take_bounds(run, t.scratch, screen, epilogue.quantized.errors, c);
     for (int first = 0; first < c.segments; first += step) {
         const int column = first * c.segment, rest = w.n - column;
         const int columns = rest < most ? rest : most;
         const clf_tensor slice = clf_tensor_cols(logits, 0, columns);
         if (bias.chunk) epilogue.bias = clf_tensor_cols(bias, column, columns);
-        clf_op_linear(run, slice, x, clf_weight_cols(w, column, columns), epilogue);
-        reduce_segments(run, p, slice, first, t, c);
+        clf_op_linear(run, slice, x, clf_weight_cols(from, column, columns), epilogue);
+        if (screened)
+            bound_segments(run, &b, slice, first, t, c);
+        else
+            reduce_segments(run, p, slice, first, t, c);
     }
+    if (screened) check_segments(run, p, &b, x, w, bias, t, c);
     merge_segments(run, values, ids, p, c);
     clf_arena_rewind(t.scratch, mark);
 }

@@ -113,6 +113,7 @@ static clf_status merge_options(job *j) {
     s->forced_bos = g->forced_bos;
     s->forced_eos = g->forced_eos;
     j->generate.renormalize = g->renormalize;
+    j->generate.no_scores = o->no_scores;
     if (o->progress) {
         j->generate.cancelled = report_progress;
         j->generate.user = j;
@@ -164,7 +165,7 @@ static clf_status take_hypothesis(job *j, clf_segment *segment, int rank,
         return status;
     }
     segment->texts[rank] = text.data;
-    segment->scores[rank] = hypothesis->score;
+    segment->scores[rank] = j->generate.no_scores ? 0 : hypothesis->score;
     segment->ranks = rank + 1;
     if (rank == 0) j->result->target_tokens += (uint64_t)hypothesis->length;
     return CLF_OK;

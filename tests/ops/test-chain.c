@@ -49,8 +49,9 @@ enum { ROWS = 5, HEADS = 2, WIDTH = 48, FFN = 70, WORDS = 9000, BEST = 3, STEPS 
 typedef struct step {
     clf_tensor x, qkv, heads, inner, gated, cache, scale, positions;
     clf_tensor ids, where, parent, sentence, starts, lengths, banned, origin[2];
-    clf_tensor values, best, copied;
+    clf_tensor values, best, first_value, first, copied;
     clf_weight embedding, qkv_weight, in, out, quantized;
+    clf_screen screen; // of the embedding, where the device can have one
 } step;
 
 static clf_tensor put_ids(opkit *kit, int count, const int32_t *ids) {
@@ -100,6 +101,8 @@ static step prepare(opkit *kit) {
     s.copied = clf_arena_take(run, kit->arena, ROWS, WIDTH, CLF_F32);
     s.values = clf_arena_take(run, kit->arena, ROWS, BEST, CLF_F32);
     s.best = clf_arena_take(run, kit->arena, ROWS, BEST, CLF_I32);
+    s.first_value = clf_arena_take(run, kit->arena, ROWS, 1, CLF_F32);
+    s.first = clf_arena_take(run, kit->arena, ROWS, 1, CLF_I32);
     s.cache = put_numbers(kit, &rng, STEPS * ROWS, 2 * WIDTH);
     s.scale = put_numbers(kit, &rng, 1, WIDTH);
     s.positions = put_numbers(kit, &rng, STEPS, WIDTH);
@@ -111,6 +114,7 @@ static step prepare(opkit *kit) {
     s.out = put_weight(kit, &rng, FFN, WIDTH);
     s.quantized = clf_weight_take_as(run, kit->arena, WIDTH, WIDTH, CLF_I8);
     fill_weight(kit, &rng, s.quantized);
+    s.screen = clf_op_screen(run, kit->arena, s.embedding);
     return s;
 }
 
@@ -156,13 +160,15 @@ static void take_step(clf_run *run, const step *s, clf_arena *scratch) {
         clf_linear_run_matrix(run, CLF_MATRIX_EMULATED, s->x, s->gated, s->out, last);
     clf_op_norm(run, s->x, s->x, (clf_norm){.kind = CLF_NORM_RMS, .scale = s->scale});
     clf_op_linear_topk(
-        run, s->values, s->best, s->x, s->embedding, (clf_tensor){0},
+        run, s->values, s->best, s->x, s->embedding, (clf_tensor){0}, (clf_screen){0},
         (clf_topk){.banned = s->banned, .renormalize = true, .k = BEST, .scratch = scratch});
+    clf_op_linear_topk(run, s->first_value, s->first, s->x, s->embedding, (clf_tensor){0},
+                       s->screen, (clf_topk){.banned = s->banned, .k = 1, .scratch = scratch});
 }
 
 typedef struct outcome {
     float x[ROWS * WIDTH], heads[ROWS * WIDTH], values[ROWS * BEST];
-    int32_t best[ROWS * BEST], origin[ROWS * (STEPS + 1)];
+    int32_t best[ROWS * BEST], first[ROWS], origin[ROWS * (STEPS + 1)];
 } outcome;
 
 static void run_step(opkit *kit, const step *s, clf_chaining chaining, outcome *result) {
@@ -176,6 +182,7 @@ static void run_step(opkit *kit, const step *s, clf_chaining chaining, outcome *
     clf_read(&kit->run, s->heads, result->heads);
     clf_read(&kit->run, s->values, result->values);
     clf_read(&kit->run, s->best, result->best);
+    clf_read(&kit->run, s->first, result->first);
     clf_read(&kit->run, s->origin[1], result->origin);
 }
 
@@ -188,6 +195,7 @@ static void compare(const outcome *joined, const outcome *single) {
     }
     CU_ASSERT(most < 1e-4);
     CU_ASSERT_EQUAL(memcmp(joined->best, single->best, sizeof joined->best), 0);
+    CU_ASSERT_EQUAL(memcmp(joined->first, single->first, sizeof joined->first), 0);
     CU_ASSERT_EQUAL(memcmp(joined->origin, single->origin, sizeof joined->origin), 0);
 }
 
@@ -206,6 +214,7 @@ static void steps_on(clf_device *device) {
             compare(&joined, &single);
     }
     CU_ASSERT(single.values[0] < 0 && single.best[0] >= 0);
+    for (int r = 0; r < ROWS; r++) CU_ASSERT_EQUAL(single.first[r], single.best[r * BEST]);
     opkit_finish(&kit);
 }
 

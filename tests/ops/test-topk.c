@@ -303,7 +303,8 @@ static void project(clf_device *device, int rows, int columns, int k) {
         if (i == 0)
             clf_op_topk(&kit.run, gv.view, gi.view, logits, t);
         else
-            clf_op_linear_topk(&kit.run, gv.view, gi.view, gx.view, weight, gb.view, t);
+            clf_op_linear_topk(&kit.run, gv.view, gi.view, gx.view, weight, gb.view,
+                               (clf_screen){0}, t);
         opkit_get(&kit, &gv, values[i]);
         opkit_get(&kit, &gi, ids[i]);
     }

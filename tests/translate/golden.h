@@ -29,7 +29,8 @@ clf_generate_options golden_options(const clf_translator *translator, int beam, 
 
 // Teacher-forced logits of the first `count` cases within 1e-4 of logits.f32.
 void golden_check_logits(clf_translator *t, const char *directory, size_t count);
-// Tokens of the first `count` lines equal and their sums within 1e-4 a token.
+// Tokens of the first `count` lines equal and their sums within 1e-4 a token; then the tokens of
+// the first few in a search without scores.
 void golden_check_greedy(clf_translator *t, const char *directory, size_t count);
 // All four hypotheses of each line equal and their scores within 1e-4.
 void golden_check_beam(clf_translator *t, const char *directory, size_t count);
