@@ -41,7 +41,7 @@ clf_status clf_generator_create(clf_device *device, const clf_model *model,
     if (status != CLF_OK) goto fail;
     status = clf_arena_create(device, "activations", lower, &made->scratch);
     if (status != CLF_OK) goto fail;
-    status = clf_arena_create(device, "a copy of the output projection", "scores", &made->kept);
+    status = clf_arena_create(device, "a copy of the output projection", "--scores", &made->kept);
     if (status != CLF_OK) goto fail;
     *generator = made;
     return CLF_OK;
@@ -106,20 +106,27 @@ static clf_tensor upload_banned(clf_run *run, clf_generator *g,
     return banned;
 }
 
-// Log-probabilities decide between beams; the best token of each row is the same without them.
-static clf_screen screen_of(clf_run *run, clf_generator *g, const clf_generate_options *options) {
-    if (!options->no_scores || options->search.beam > 1) return (clf_screen){0};
-    if (!g->screen_known) g->screen = clf_model_screen(run, g->model, g->kept, SCREENED_BYTES);
+static clf_status make_screen(clf_generator *g, size_t least) {
+    clf_run run = clf_run_begin(g->device);
+    clf_arena_reset(g->kept);
     g->screen_known = true;
-    return g->screen;
+    g->screen = clf_model_screen(&run, g->model, g->kept, least);
+    return clf_run_finish(&run);
 }
 
 clf_status clf_generator_make_screen(clf_generator *g) {
-    clf_run run = clf_run_begin(g->device);
-    clf_arena_reset(g->kept);
-    g->screen = clf_model_screen(&run, g->model, g->kept, 0);
-    g->screen_known = true;
-    return clf_run_finish(&run);
+    return make_screen(g, 0);
+}
+
+// Log-probabilities decide between beams; the best token of each row is the same without them.
+static clf_screen screen_of(clf_generator *g, const clf_generate_options *options) {
+    if (!options->no_scores || options->search.beam > 1) return (clf_screen){0};
+    if (!g->screen_known && make_screen(g, SCREENED_BYTES) != CLF_OK) {
+        clf_log(CLF_LOG_DEBUG, "no copy to search in: %s", clf_last_error());
+        clf_arena_reset(g->kept);
+        g->screen = (clf_screen){0};
+    }
+    return g->screen;
 }
 
 static void begin_steps(clf_run *run, stepper *s, const clf_tokens *sources, int count) {
@@ -127,7 +134,7 @@ static void begin_steps(clf_run *run, stepper *s, const clf_tokens *sources, int
     int slots = count * s->options->search.beam;
     s->source = encode(run, g, sources, count);
     s->banned = upload_banned(run, g, s->options);
-    s->screen = screen_of(run, g, s->options);
+    s->screen = screen_of(g, s->options);
     s->candidates = clf_search_candidates_needed(s->search);
     for (int i = 0; i < 2; i++) {
         s->origin[i] = clf_arena_take(run, g->batch, slots, s->options->search.max_length, CLF_I32);

@@ -217,7 +217,7 @@ void clf_op_reorder(clf_run *run, clf_tensor to, clf_tensor from, clf_tensor par
 void clf_op_compact(clf_run *run, clf_tensor to, clf_tensor from, clf_tensor origin, int slots,
                     int steps);
 
-// ---- rows of logits (ops/softmax.c, ops/topk.c, cl/softmax.cl, cl/topk.cl) ----------------------
+// ---- rows of logits (ops/softmax.c, topk.c, screen.c and their kernels) -------------------------
 
 void clf_op_softmax(clf_run *run, clf_tensor y, clf_tensor x);     // may be in place
 void clf_op_log_softmax(clf_run *run, clf_tensor y, clf_tensor x); // may be in place
