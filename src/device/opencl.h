@@ -36,7 +36,7 @@ struct clf_device {
     clf_device_slot slot;
     char *gemm;
     char *cache_directory; // NULL: none
-    bool cache_is_full;    // or cannot be written for another reason, which was said
+    bool cache_is_full;    // or cannot be written for another reason, which was said, or shall not
     bool save_late;        // the driver is slow to give binaries
     CLF_ARRAY(clf_unsaved) unsaved;
     char key[CLF_HASH_TEXT];

@@ -26,6 +26,10 @@ bool clf_trial_passed(clf_device *device, const char *variant);
 int clf_trial_best(clf_device *device, const char *const *variants, int count,
                    bool (*is_candidate)(const clf_device *device, int variant));
 
+// In the process of a trial, before it: what is compiled is not kept on disk, which takes some
+// drivers longer than compiling it.
+void clf_trial_begin(clf_device *device);
+
 // One trial of at most about `seconds`, whatever is remembered.
 clf_trial_outcome clf_trial_run(clf_device *device, const char *variant, double seconds);
 

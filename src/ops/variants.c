@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "device/launch.h"
+#include "device/trial.h"
 #include "ops/chain_check.h"
 #include "ops/linear.h"
 
@@ -29,6 +30,7 @@ static bool check(clf_run *run, const char *name) {
 
 clf_status clf_device_try(clf_device *device, const char *name) {
     clf_device_lock(device);
+    clf_trial_begin(device);
     clf_run run = clf_run_begin(device);
     const bool good = check(&run, name);
     clf_status status = clf_run_finish(&run);
