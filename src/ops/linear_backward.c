@@ -9,11 +9,14 @@
 #define SLICE_ROWS 256       // a slice of the rows is a multiple of it
 #define MAX_SLICES 16
 
-// How cl/linear_backward.cl is built and how dw is cut: see there.
+// Which weight_gradient: of cl/linear_backward.cl, linear_matrix_backward.cl or linear_amx.cl.
+typedef enum gradient_kernel { BY_VECTORS, BY_MATRIX_UNIT, BY_AMX } gradient_kernel;
+
+// How it is built, if it is the first of them, and how dw is cut: see there.
 typedef struct gradient_plan {
-    clf_gemm variant; // CLF_GEMM_MATRIX: the next two lines are not what its kernel is built with
-    clf_amx amx;      // nor with these kernels
-    int bfloat;       // BFLOAT
+    gradient_kernel kernel;
+    clf_amx amx;
+    int bfloat;                          // BFLOAT
     int vector, tile_rows, tile_columns; // VW, MR, NC
     int rows, columns, ks, lanes;        // RB, NB, KB, WX
     int k_block, column_block;           // of a work-group
@@ -105,14 +108,16 @@ static gradient_plan make_plan(clf_run *run, clf_gemm variant, int rows, int k, 
     const clf_device *device = run->device;
     const clf_caps *caps = clf_device_caps(device);
     gradient_plan plan = {.amx = clf_linear_amx(run, variant)};
+    plan.kernel = plan.amx.parts > 0           ? BY_AMX
+                  : variant == CLF_GEMM_MATRIX ? BY_MATRIX_UNIT
+                                               : BY_VECTORS;
     if (on_cpu(device))
         plan_cpu(caps, &plan);
     else
         plan_gpu(caps, &plan);
-    if (plan.amx.parts > 0) plan_amx(device, &plan);
-    plan.variant = variant;
+    if (plan.kernel == BY_AMX) plan_amx(device, &plan);
     plan.bfloat = variant == CLF_GEMM_BFLOAT ? clf_bfloat_define(clf_linear_bfloat(run)) : 0;
-    if (variant == CLF_GEMM_MATRIX && plan.amx.parts == 0) {
+    if (plan.kernel == BY_MATRIX_UNIT) {
         const clf_matrix_tile tile = clf_linear_matrix_tile();
         plan.lanes = tile.items;
         plan.k_block = tile.rows;
@@ -143,12 +148,17 @@ static clf_kernel_spec gradient_spec(const clf_device *device, const gradient_pl
 
 static void launch_gradient(clf_run *run, const gradient_plan *plan, clf_weight dw, clf_tensor db,
                             clf_tensor x, clf_tensor dy, clf_tensor parts) {
-    const clf_kernel_spec spec =
-        plan->amx.parts > 0 ? clf_linear_amx_gradient(run->device, plan->amx, x, dy)
-        : plan->variant == CLF_GEMM_MATRIX
-            ? clf_linear_matrix_gradient(clf_linear_matrix_unit(run), x, dy)
-            : gradient_spec(run->device, plan, "weight_gradient",
-                            clf_is_half(x) + 2 * clf_is_half(dy));
+    clf_kernel_spec spec = {0};
+    switch (plan->kernel) {
+    case BY_VECTORS:
+        spec = gradient_spec(run->device, plan, "weight_gradient",
+                             clf_is_half(x) + 2 * clf_is_half(dy));
+        break;
+    case BY_MATRIX_UNIT:
+        spec = clf_linear_matrix_gradient(clf_linear_matrix_unit(run), x, dy);
+        break;
+    case BY_AMX: spec = clf_linear_amx_gradient(run->device, plan->amx, x, dy); break;
+    }
     const clf_range range = {.groups = {(size_t)clf_ceil_divide(dw.n, plan->column_block),
                                         (size_t)clf_ceil_divide(dw.k, plan->k_block),
                                         (size_t)plan->slices},
