@@ -242,7 +242,8 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
 //
 //   DOT 1: vpdpbusd of AVX-512 VNNI, VW 16        2: of AVX-VNNI, VW 8
 //       3: pmaddubsw of AVX2, VW 8; its sums of two products have 16 bits, so OFFSET is 64 and |w|
-//          at most 63   4: cl_khr_integer_dot_product, VW 1   5, 6: BFLOAT 1, 2 (cl/bfloat.cl)
+//          at most 63   4: cl_khr_integer_dot_product or cl_qcom_dot_product8, VW 1
+//       5, 6: BFLOAT 1, 2 (cl/bfloat.cl)
 //   OFFSET  128 or 64
 //   With VW 1 the columns of a work-item are WX apart, so that neighbours read neighbours.
 
@@ -256,6 +257,9 @@ typedef floatv sumv;
 #else
 typedef intv sumv;
 #define DOT_STEP dot4
+#if DOT == 4 && defined(cl_qcom_dot_product8)
+#pragma OPENCL EXTENSION cl_qcom_dot_product8 : enable
+#endif
 // sum + the products of four unsigned bytes of w and four signed ones of x, in each lane.
 inline intv dot4(intv sum, intv w, int x) {
 #if DOT == 1
@@ -274,6 +278,8 @@ inline intv dot4(intv sum, intv w, int x) {
                      __builtin_ia32_pmaddwd256(pairs, __builtin_astype(ones, shorts)), int8);
 #elif defined(__opencl_c_integer_dot_product_input_4x8bit_packed)
     return sum + dot_4x8packed_su_int((uint)x, (uint)w);
+#elif defined(cl_qcom_dot_product8)
+    return qcom_dot8_acc((uint)x, (uint)w, sum); // signed bytes, then unsigned ones
 #else // for tests
     for (int i = 0; i < 32; i += 8) sum += (int)(uchar)(w >> i) * (int)(char)(x >> i);
     return sum;

@@ -97,6 +97,7 @@ static void query_extensions(cl_device_id id, clf_caps *caps) {
     caps->subgroup_shuffle = intel || clf_query_extension(id, "cl_khr_subgroup_shuffle");
     // The properties behind the dot product hold garbage on some devices without the extension.
     caps->integer_dot = clf_query_extension(id, "cl_khr_integer_dot_product");
+    caps->qcom_dot = clf_query_extension(id, "cl_qcom_dot_product8");
     caps->float_atomics = clf_query_extension(id, "cl_ext_float_atomics");
     caps->int64_atomics = clf_query_extension(id, "cl_khr_int64_base_atomics");
 }

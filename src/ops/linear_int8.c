@@ -6,7 +6,7 @@
 #include "ops/shape.h"
 #include "ops/tuning.h"
 
-#define INTEGER_DOT 4  // DOT of cl/linear.cl: the functions of OpenCL C 3.0
+#define INTEGER_DOT 4  // DOT of cl/linear.cl
 #define AMX_ROWS    16 // from which on CLF_INT8_AMX uses tile registers
 
 // As many sums as the registers hold; a GPU's work-items stand side by side.
@@ -152,9 +152,9 @@ const char *clf_int8_name(clf_int8 kind) {
 
 // What is worth a trial: the instructions of CPUs where kernels are made for one.
 static bool is_candidate(const clf_device *device, int kind) {
-    if (clf_device_caps(device)->kind == CLF_DEVICE_EMULATOR || kind == CLF_INT8_AMX_EMULATED)
-        return false;
-    if (kind == CLF_INT8_DOT) return clf_device_caps(device)->integer_dot;
+    const clf_caps *caps = clf_device_caps(device);
+    if (caps->kind == CLF_DEVICE_EMULATOR || kind == CLF_INT8_AMX_EMULATED) return false;
+    if (kind == CLF_INT8_DOT) return caps->integer_dot || caps->qcom_dot;
     if (kind == CLF_INT8_AMX) return clf_amx_is_candidate(device);
     return clf_device_profile(device)->lanes == 1;
 }

@@ -38,7 +38,7 @@ typedef struct clf_dropout {
 typedef enum clf_int8 {
     CLF_INT8_PLAIN,        // weights become float in the loop; any device
     CLF_INT8_AMX_EMULATED, // on any CPU, for tests only
-    CLF_INT8_DOT,          // cl_khr_integer_dot_product
+    CLF_INT8_DOT,          // cl_khr_integer_dot_product or cl_qcom_dot_product8
     CLF_INT8_MADDUBS,      // AVX2
     CLF_INT8_VNNI256,      // AVX-VNNI
     CLF_INT8_VNNI512,      // AVX-512 VNNI

@@ -50,6 +50,7 @@ void clf_probe_capabilities(clf_prober *p) {
     const clf_int8 int8 = clf_linear_int8(&run);
     const clf_bfloat bfloat = clf_linear_bfloat(&run);
     const bool has_bfloat = bfloat != CLF_BFLOAT_EMULATED;
+    const bool dot = caps->integer_dot || caps->qcom_dot;
     const bool loops = clf_device_runs_long_loops(p->device);
     const bool joins = clf_chain_is_wanted(p->device);
     const bool has_unit = unit != CLF_MATRIX_EMULATED, has_int8 = int8 != CLF_INT8_PLAIN;
@@ -81,9 +82,8 @@ void clf_probe_capabilities(clf_prober *p) {
          "reductions go through local memory"},
         {"subgroup_shuffle", "sub-group shuffles", caps->subgroup_shuffle, CLF_PROBE_NOT_NEEDED,
          "likewise"},
-        {"integer_dot", "integer dot product", caps->integer_dot,
-         used_if(caps->integer_dot, CLF_PROBE_FALLBACK),
-         caps->integer_dot ? "int8 products, if it is faster" : "see int8 products"},
+        {"integer_dot", "integer dot product", dot, used_if(dot, CLF_PROBE_FALLBACK),
+         dot ? "int8 products, if it is faster" : "see int8 products"},
         {"int8_products", "int8 products", has_int8, used_if(has_int8, CLF_PROBE_FALLBACK),
          has_int8 ? "products with int8 weights; tried here"
                   : "int8 weights become float in the kernel"},
