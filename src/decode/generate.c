@@ -10,8 +10,10 @@
 
 // With more on a GPU, products take so long that launching them by themselves costs nothing.
 #define CHAINED_ROWS 64
-// An output projection with as many bytes is worth a copy to search in.
-#define SCREENED_BYTES (16 << 20)
+// An output projection with as many bytes is worth a copy to search in, when there are as many
+// sentences or others came before.
+#define SCREENED_BYTES     (16 << 20)
+#define SCREENED_SENTENCES 8
 
 struct clf_generator {
     clf_device *device;
@@ -21,8 +23,9 @@ struct clf_generator {
     clf_cache cache;
     clf_tensor *cross; // per decoder layer
     clf_arena *kept;   // what is made once: the screen
-    clf_screen screen; // of the output projection, if a search without scores has asked for it
+    clf_screen screen; // of the output projection, once it is worth it
     bool screen_known;
+    bool searched; // without scores, so far
 };
 
 clf_status clf_generator_create(clf_device *device, const clf_model *model,
@@ -119,9 +122,11 @@ clf_status clf_generator_make_screen(clf_generator *g) {
 }
 
 // Log-probabilities decide between beams; the best token of each row is the same without them.
-static clf_screen screen_of(clf_generator *g, const clf_generate_options *options) {
+static clf_screen screen_of(clf_generator *g, const clf_generate_options *options, int sentences) {
     if (!options->no_scores || options->search.beam > 1) return (clf_screen){0};
-    if (!g->screen_known && make_screen(g, SCREENED_BYTES) != CLF_OK) {
+    const bool worth = g->searched || sentences >= SCREENED_SENTENCES;
+    g->searched = true;
+    if (worth && !g->screen_known && make_screen(g, SCREENED_BYTES) != CLF_OK) {
         clf_log(CLF_LOG_DEBUG, "no copy to search in: %s", clf_last_error());
         clf_arena_reset(g->kept);
         g->screen = (clf_screen){0};
@@ -134,7 +139,7 @@ static void begin_steps(clf_run *run, stepper *s, const clf_tokens *sources, int
     int slots = count * s->options->search.beam;
     s->source = encode(run, g, sources, count);
     s->banned = upload_banned(run, g, s->options);
-    s->screen = screen_of(g, s->options);
+    s->screen = screen_of(g, s->options, count);
     s->candidates = clf_search_candidates_needed(s->search);
     for (int i = 0; i < 2; i++) {
         s->origin[i] = clf_arena_take(run, g->batch, slots, s->options->search.max_length, CLF_I32);

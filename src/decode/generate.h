@@ -32,7 +32,7 @@ clf_status clf_generate(clf_generator *generator, const clf_tokens *sources,
                         clf_search **search);
 
 // Makes the copy of the output projection (clf_screen) that a search without scores uses, however
-// small that is: for tests. Else the first such search makes it, if it pays.
+// small that is: for tests. Else such a search makes it when it pays.
 clf_status clf_generator_make_screen(clf_generator *generator);
 
 // Log-probabilities of given targets, each with at least one token (the end token as its last, if
