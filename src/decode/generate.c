@@ -12,7 +12,7 @@
 #define CHAINED_ROWS 64
 // An output projection with as many bytes is worth a copy to search in, when there are as many
 // sentences or others came before.
-#define SCREENED_BYTES     (16 << 20)
+#define SCREENED_BYTES     (4 << 20)
 #define SCREENED_SENTENCES 8
 
 struct clf_generator {
