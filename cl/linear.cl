@@ -10,7 +10,7 @@
 // its sum depends on KL alone.
 //
 //   MR  1 to 12        NC  VW to 64, a power of two      WX, KL  any
-//   FMA 1: the device promises that fma() is fast or right; 0: mad(), which may be fused too
+//   FMA see muladd.cl
 //   ACT clf_activation (prelude.cl)
 //   HALF what is half: 1 x, 2 y and residual, 4 w; added up
 //   PACKED 1: row_stride is 16
@@ -29,9 +29,6 @@
 #endif
 #ifndef KL
 #define KL 1
-#endif
-#ifndef FMA
-#define FMA 1
 #endif
 #ifndef PACKED
 #define PACKED 0
@@ -115,11 +112,7 @@
 #define ROW_STRIDE row_stride
 #endif
 
-#if FMA
-#define MULADD(a, b, c) fma((floatv)(a), b, c)
-#else
-#define MULADD(a, b, c) mad((floatv)(a), b, c)
-#endif
+#include "muladd.cl"
 
 #if DOT == 0
 #if HALF & 1 && LANES == 1
@@ -194,7 +187,7 @@ __kernel void linear(TENSOR(Y, y), const ulong y_stride, TENSOR(const X, x), con
     for (int r = 0; r < MR; r++) {                                                                 \
         const float value = VALUE(r, k);                                                           \
         UNROLL                                                                                     \
-        for (int v = 0; v < NV; v++) sum[r][v] = MULADD(value, columns[v], sum[r][v]);             \
+        for (int v = 0; v < NV; v++) sum[r][v] = MULADD((floatv)(value), columns[v], sum[r][v]);   \
     }
         EACH_STEP(first, last, ROW_STRIDE, MULTIPLY)
     }

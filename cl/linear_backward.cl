@@ -12,7 +12,7 @@
 //              NB  the most columns of a block, a multiple of NC
 //              KB  the most k-values of a block of x, a multiple of MR
 //   LANES > 1: WX  work-items side by side
-//   FMA 1: the device promises that fma() is fast or right; 0: mad(), which may be fused too
+//   FMA see muladd.cl
 //   HALF  what is half: 1 x, 2 dy; added up
 //   BFLOAT  not 0 (LANES 1): x and dy are rounded, and two rows multiplied at once; see cl/bfloat.cl
 
@@ -45,20 +45,13 @@
 #ifndef WX
 #define WX LANES
 #endif
-#ifndef FMA
-#define FMA 1
-#endif
 #ifndef BFLOAT
 #define BFLOAT 0
 #endif
 
 #pragma OPENCL FP_CONTRACT OFF
 
-#if FMA
-#define MULADD(a, b, c) fma(a, b, c)
-#else
-#define MULADD(a, b, c) mad(a, b, c)
-#endif
+#include "muladd.cl"
 
 #define PLACE(k, c) (panel_stride * (ulong)((c) >> 4) + row_stride * (ulong)(k) + ((c)&15))
 

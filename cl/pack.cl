@@ -10,6 +10,8 @@
 #define SOURCE 0
 #endif
 
+#include "int8.cl"
+
 // VALUES: four from p on.
 #if SOURCE == 0
 typedef float source;
@@ -90,13 +92,13 @@ __kernel void pack_int8(TENSOR(char, to), const ulong panel_stride, const ulong 
     const float scale = scale_count == 0 ? 1.0f : scales[scale_count == 1 ? 0 : r];
     __global const source *element = from + (ulong)r * cols;
     const int fours = cols & ~3;
-    int4 tops = 0; // magnitudes as integers, which is their order: infinity, NaN above all
+    int4 tops = 0;
     for (int c = 0; c < fours; c += 4)
-        tops = max(tops, as_int4(VALUES(element + c)) & 0x7FFFFFFF);
+        tops = max(tops, as_int4(VALUES(element + c)) & MAGNITUDE);
     int top = max(max(tops.x, tops.y), max(tops.z, tops.w));
-    for (int c = fours; c < cols; c++) top = max(top, as_int(VALUE(element, c)) & 0x7FFFFFFF);
+    for (int c = fours; c < cols; c++) top = max(top, as_int(VALUE(element, c)) & MAGNITUDE);
     const float most = as_float(top);
-    const bool finite = top < 0x7F800000;
+    const bool finite = top < INFINITE;
     const float inverse = top > 0 && finite ? (float)limit / most : 0.0f;
     const int at = first + r;
     to += panel_stride * (ulong)(at >> 4) + (ulong)((at & 15) * interleave);

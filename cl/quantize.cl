@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Rows in signed bytes with a scale for each row, for products of int8 (cl/linear.cl).
 
+#include "int8.cl"
+
 #if VW == 1
 #define STORE_BYTES(i, p) (*(p) = (char)(i))
 #define SUM_INTV(i) (float)(i)
@@ -16,9 +18,6 @@ typedef CAT(char, VW) bytes_t;
 #define SUM_INTV(i) SUMV(CONVERT_FLOATV(i))
 #endif
 
-#define INFINITE 0x7F800000 // as an integer; a NaN is larger. Not every compiler keeps 0 * NaN
-#define TINY     1.0e-34f   // squares that underflow
-
 // A row of x as signed bytes, x = stats[0] * q, |q| <= 127, zeros up to a multiple of four, and
 // stats[1] the sum of q. A row with a NaN or an infinity gets the scale NaN. errors (R, 2) may be NULL:
 // the norms |x| and |x - stats[0] * q|.
@@ -33,11 +32,10 @@ __kernel void quantize(TENSOR(char, q), const int q_stride, TENSOR(float, stats)
     EACH_ROW(row, rows) {
         __global const float *from = ROW(x, row);
         __global char *to = q + q_at + (size_t)row * q_stride;
-        // Magnitudes as integers, which is their order, NaN above all.
         intv tops = 0;
         int top_rest = 0;
-        EACH_VECTOR(c, k_count) tops = max(tops, AS_INTV(LOADV(from + c)) & 0x7FFFFFFF);
-        EACH_REST(c, k_count) top_rest = max(top_rest, as_int(from[c]) & 0x7FFFFFFF);
+        EACH_VECTOR(c, k_count) tops = max(tops, AS_INTV(LOADV(from + c)) & MAGNITUDE);
+        EACH_REST(c, k_count) top_rest = max(top_rest, as_int(from[c]) & MAGNITUDE);
         const floatv most = AS_FLOATV(tops);
         const float top = row_max(fmax(MAXV(most), as_float(top_rest)));
         const bool lane_finite = !ANYV(tops >= INFINITE) && top_rest < INFINITE;
@@ -49,8 +47,7 @@ __kernel void quantize(TENSOR(char, q), const int q_stride, TENSOR(float, stats)
         floatv sizes = 0.0f, losses = 0.0f;
         EACH_VECTOR(c, k_count) {
             const floatv value = LOADV(from + c);
-            // Rounds to even; the low bits of the sum are the integer.
-            const intv i = AS_INTV(value * inverse + 12582912.0f) - AS_INTV((floatv)(12582912.0f));
+            const intv i = AS_INTV(value * inverse + INTEGERS) - AS_INTV((floatv)(INTEGERS));
             const floatv loss = value - CONVERT_FLOATV(i) * scale;
             STORE_BYTES(i, to + c);
             sums += i;
@@ -59,7 +56,7 @@ __kernel void quantize(TENSOR(char, q), const int q_stride, TENSOR(float, stats)
         }
         EACH_REST(c, k_count) {
             const float value = from[c];
-            const int i = as_int(value * inverse + 12582912.0f) - as_int(12582912.0f);
+            const int i = as_int(value * inverse + INTEGERS) - as_int(INTEGERS);
             const float loss = value - (float)i * scale;
             to[c] = (char)i;
             sum += (float)i;
@@ -76,8 +73,8 @@ __kernel void quantize(TENSOR(char, q), const int q_stride, TENSOR(float, stats)
             const float size = row_sum(SUMV(sizes) + size_rest);
             const float loss = row_sum(SUMV(losses) + loss_rest);
             if (LANE == 0) {
-                errors[2 * row] = sqrt(size + TINY);
-                errors[2 * row + 1] = sqrt(loss + TINY);
+                errors[2 * row] = sqrt(size);
+                errors[2 * row + 1] = sqrt(loss);
             }
         }
     }

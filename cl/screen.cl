@@ -5,25 +5,17 @@
 //   |x.w - x'.w'| = |dx.w' + x.dw| <= |dx| |w'| + |x| |dw|    (Cauchy and Schwarz)
 // for each row and column, and what floats add in rounding is in the bound too.
 //   HALF   1: w is half
-//   FMA    see linear.cl
+//   FMA    see muladd.cl
 //   CHUNK  see chunk.cl
 
-#ifndef FMA
-#define FMA 1
-#endif
-
 #include "chunk.cl"
+#include "int8.cl"
+#include "muladd.cl"
 
 #define PANEL 16                // columns of w that are computed together
 #define MORE 1.001f             // norms are sums of floats
-#define TINY 1.0e-34f           // squares that underflow
+#define TINY 1.0e-17f           // the norm of numbers whose squares underflow
 #define ROUNDING 5.96046448e-8f // 2^-24, of one float operation
-
-#if FMA
-#define MULADD(a, b, c) fma(a, b, c)
-#else
-#define MULADD(a, b, c) mad(a, b, c)
-#endif
 
 // VW columns of the copy: `to` with `offset` added, laid out as DOT of cl/linear.cl wants it, their
 // scales, and norms (2, N padded): |dw|, the larger of |w| and |w'|. Infinite |dw|: a column that
@@ -36,10 +28,10 @@ __kernel void screen_weight(TENSOR(uchar, to), const ulong to_panel_stride, TENS
     if (column >= n_padded) return;
     __global const act *from = w + w_at + panel_stride * (ulong)(column >> 4) + (column & 15);
     __global int *fours = (__global int *)(to + to_at + to_panel_stride * (ulong)(column >> 4));
-    intv tops = 0; // magnitudes as integers, which is their order: infinity, NaN above all
+    intv tops = 0;
     for (int k = 0; k < k_count; k++)
-        tops = max(tops, AS_INTV(LOADA(from + row_stride * k)) & 0x7FFFFFFF);
-    const intv finite = tops < 0x7F800000;
+        tops = max(tops, AS_INTV(LOADA(from + row_stride * k)) & MAGNITUDE);
+    const intv finite = tops < INFINITE;
     const floatv unit = AS_FLOATV(tops) / (float)limit;
     const floatv inverse = tops > 0 && finite ? 1.0f / unit : (floatv)(0.0f);
     floatv lost = 0.0f, whole = 0.0f, rounded = 0.0f;
@@ -47,7 +39,7 @@ __kernel void screen_weight(TENSOR(uchar, to), const ulong to_panel_stride, TENS
         intv four = 0;
         for (int k = first; k < min(first + 4, k_count); k++) {
             const floatv value = LOADA(from + row_stride * k);
-            const intv i = AS_INTV(value * inverse + 12582912.0f) - AS_INTV((floatv)(12582912.0f));
+            const intv i = AS_INTV(value * inverse + INTEGERS) - AS_INTV((floatv)(INTEGERS));
             const floatv back = CONVERT_FLOATV(i) * unit;
             lost += (value - back) * (value - back);
             whole += value * value;
@@ -61,8 +53,8 @@ __kernel void screen_weight(TENSOR(uchar, to), const ulong to_panel_stride, TENS
 #endif
     }
     STOREV(unit, scales + scales_at + column);
-    STOREV(finite ? MORE * sqrt(lost + TINY) : (floatv)(INFINITY), ROW(norms, 0) + column);
-    STOREV(MORE * sqrt(fmax(whole, rounded) + TINY), ROW(norms, 1) + column);
+    STOREV(finite ? MORE * sqrt(lost) + TINY : (floatv)(INFINITY), ROW(norms, 0) + column);
+    STOREV(MORE * sqrt(fmax(whole, rounded)) + TINY, ROW(norms, 1) + column);
 }
 
 // Group (segment, row), of logits x'.w' as topk_segment (topk.cl) of those of x.w. errors (R, 2): |x|
@@ -82,8 +74,9 @@ __kernel void screen_segment(TENSOR(float, lowers), MATRIX(float, uppers),
     const int end = min(slice + n_slice, begin + segment);
     __global const float *x = ROW(logits, row) - slice;
     __global const float *lost = ROW(norms, 0), *whole = ROW(norms, 1);
-    const float size = MORE * errors[errors_at + 2 * row];
-    const float off = MORE * errors[errors_at + 2 * row + 1] + size * ((k_count + 8) * ROUNDING);
+    errors += errors_at + 2 * row;
+    const float size = MORE * errors[0] + TINY;
+    const float off = MORE * errors[1] + TINY + size * ((k_count + 8) * ROUNDING);
     floatv lower = -INFINITY;
     for (int first = begin; first < end; first += CHUNK) {
         const int n = chunk_load(chunk, x + first, min(CHUNK, end - first));

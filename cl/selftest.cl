@@ -16,15 +16,7 @@ __kernel void stream(TENSOR(float, y), TENSOR(const float, x), const float scale
     STOREV(LOADV(x + i) * scale + shift, y + i);
 }
 
-// FMA 0: fma() may be slow here, while mad() may be anything that is fast.
-#ifndef FMA
-#define FMA 1
-#endif
-#if FMA
-#define MULADD fma
-#else
-#define MULADD mad
-#endif
+#include "muladd.cl"
 
 // `rounds` times 16 dependent chains of multiply-adds on vectors of VW: 32 * VW * rounds
 // floating-point operations per work-item. What the arithmetic can do.

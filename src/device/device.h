@@ -26,7 +26,7 @@ typedef struct clf_caps {
     bool subgroups; // OpenCL C sub-groups, by version or extension
     bool subgroup_shuffle;
     bool integer_dot; // cl_khr_integer_dot_product, whose functions are OpenCL C 3.0
-    bool qcom_dot;    // cl_qcom_dot_product8, whose functions that may not have
+    bool qcom_dot;    // cl_qcom_dot_product8, whose functions 3.0 may not have
     bool float_atomics;
     bool int64_atomics;
     bool fma; // CL_FP_FMA is fast or at least correct

@@ -43,6 +43,17 @@ static parts take_parts(clf_run *run, clf_arena *arena, int rows, int k, cut c) 
                    .ids = clf_arena_take(run, arena, rows * c.segments, k, CLF_I32)};
 }
 
+// A group for each segment of `logits` and each row, that computes so much for each of them.
+static void launch_segments(clf_run *run, const clf_kernel_spec *spec, clf_tensor logits,
+                            double flops, cut c, const clf_arg *arguments, int count) {
+    const clf_range range = {
+        .groups = {(size_t)clf_ceil_divide(logits.cols, c.segment), (size_t)logits.rows},
+        .local = {CLF_LANES}};
+    const double elements = (double)logits.rows * logits.cols;
+    const clf_cost cost = {.bytes = 4 * elements, .flops = flops * elements};
+    clf_launch(run, spec, range, cost, arguments, count);
+}
+
 // `logits` are the columns of the segments from `first` on.
 static void reduce_segments(clf_run *run, parts p, clf_tensor logits, int first, clf_topk t,
                             cut c) {
@@ -53,12 +64,7 @@ static void reduce_segments(clf_run *run, parts p, clf_tensor logits, int first,
         clf_arg_int(c.segments),    clf_arg_tensor(t.banned), clf_arg_int(t.banned.cols),
         clf_arg_int(t.renormalize), clf_arg_int(t.k),
     };
-    const clf_range range = {
-        .groups = {(size_t)clf_ceil_divide(logits.cols, c.segment), (size_t)logits.rows},
-        .local = {CLF_LANES}};
-    const double elements = (double)logits.rows * logits.cols;
-    const clf_cost cost = {.bytes = 4 * elements, .flops = 18 * elements};
-    clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
+    launch_segments(run, &spec, logits, 18, c, arguments, CLF_COUNT(arguments));
 }
 
 static void merge_segments(clf_run *run, clf_tensor values, clf_tensor ids, parts p, cut c) {
@@ -102,12 +108,7 @@ static void bound_segments(clf_run *run, const bounds *b, clf_tensor logits, int
         clf_arg_int(c.segments),         clf_arg_tensor(b->errors), CLF_ARG_MATRIX(b->screen.norms),
         clf_arg_int(b->screen.weight.k), clf_arg_tensor(t.banned),  clf_arg_int(t.banned.cols),
     };
-    const clf_range range = {
-        .groups = {(size_t)clf_ceil_divide(logits.cols, c.segment), (size_t)logits.rows},
-        .local = {CLF_LANES}};
-    const double elements = (double)logits.rows * logits.cols;
-    const clf_cost cost = {.bytes = 4 * elements, .flops = 10 * elements};
-    clf_launch(run, &spec, range, cost, arguments, CLF_COUNT(arguments));
+    launch_segments(run, &spec, logits, 10, c, arguments, CLF_COUNT(arguments));
 }
 
 static void check_segments(clf_run *run, parts p, const bounds *b, clf_tensor x, clf_weight w,
